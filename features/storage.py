@@ -1,0 +1,123 @@
+"""Files by URI through Hadoop's FileSystem, so that file:, s3a:, hdfs: and dbfs: all behave the same."""
+
+import json
+import posixpath
+from dataclasses import dataclass
+from typing import Any, cast
+
+from pyspark.sql import SparkSession
+
+from features.errors import FeaturesError
+
+
+class MissingPath(FeaturesError):
+    """A path that must exist does not."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One file or folder of a listing: its full URI, size in bytes (0 for a folder) and kind."""
+
+    uri: str
+    size: int
+    is_folder: bool
+
+    @property
+    def name(self) -> str:
+        """The last part of the URI."""
+        return self.uri.rstrip("/").rsplit("/", 1)[-1]
+
+
+def join(uri: str, *parts: str) -> str:
+    """Append path parts to a URI."""
+    return posixpath.join(uri, *parts)
+
+
+class Storage:
+    """File operations on URIs; a path without a scheme belongs to the session's default file system."""
+
+    def __init__(self, spark: SparkSession) -> None:
+        self._jvm: Any = spark._jvm
+        self._gateway: Any = spark.sparkContext._gateway
+        self._rename: Any = getattr(self._jvm.org.apache.hadoop.fs, "Options$Rename")
+        self._conf: Any = spark._jsparkSession.sessionState().newHadoopConf()
+
+    def exists(self, uri: str) -> bool:
+        """Whether a file or folder is there."""
+        fs, path = self._open(uri)
+        return bool(fs.exists(path))
+
+    def is_folder(self, uri: str) -> bool:
+        """Whether a folder is there."""
+        fs, path = self._open(uri)
+        return bool(fs.exists(path)) and bool(fs.getFileStatus(path).isDirectory())
+
+    def list(self, uri: str) -> list[Entry]:
+        """What a folder, file or glob pattern holds, sorted by URI; empty where nothing matches.
+
+        Names that begin with `_` or `.` are left out, as Spark leaves them out when it reads.
+        """
+        fs, path = self._open(uri)
+        matches = fs.globStatus(path) or []
+        found = []
+        for match in matches:
+            found += list(fs.listStatus(match.getPath())) if match.isDirectory() else [match]
+        entries = [Entry(s.getPath().toString(), int(s.getLen()), bool(s.isDirectory())) for s in found]
+        return sorted((e for e in entries if not e.name.startswith(("_", "."))), key=lambda e: e.uri)
+
+    def read_head(self, uri: str, limit: int) -> bytes:
+        """The first `limit` bytes of a file (fewer where it is shorter); MissingPath where it is not there."""
+        fs, path = self._open(uri)
+        if not fs.exists(path):
+            raise MissingPath(f"{uri} does not exist; check the path.")
+        stream = fs.open(path)
+        try:
+            return bytes(stream.readNBytes(limit))
+        finally:
+            stream.close()
+
+    def read_json(self, uri: str) -> dict[str, Any]:
+        """A small JSON file as a dictionary."""
+        fs, path = self._open(uri)
+        if not fs.exists(path):
+            raise MissingPath(f"{uri} does not exist; check the path.")
+        stream = fs.open(path)
+        try:
+            return cast("dict[str, Any]", json.loads(bytes(stream.readAllBytes()).decode("utf-8")))
+        finally:
+            stream.close()
+
+    def write_json(self, uri: str, content: dict[str, Any]) -> None:
+        """Write a small JSON file: whole or not at all (a temporary file, then a rename)."""
+        fs, path = self._open(uri)
+        part = self._path(posixpath.join(posixpath.dirname(uri), f"._{posixpath.basename(uri)}.part"))
+        stream = fs.create(part, True)
+        try:
+            stream.write(bytearray(json.dumps(content, indent=2, sort_keys=True).encode("utf-8")))
+        finally:
+            stream.close()
+        modes = self._gateway.new_array(self._rename, 1)
+        modes[0] = self._rename.OVERWRITE
+        self._jvm.org.apache.hadoop.fs.FileContext.getFileContext(fs.getUri(), self._conf).rename(
+            fs.makeQualified(part), fs.makeQualified(path), modes
+        )
+
+    def delete(self, uri: str) -> None:
+        """Remove a file or a whole folder; nothing happens where there is none."""
+        fs, path = self._open(uri)
+        fs.delete(path, True)
+
+    def move(self, source: str, target: str) -> None:
+        """Rename a file or folder; the target must not exist, its parent is made."""
+        fs, path = self._open(source)
+        goal = self._path(target)
+        fs.mkdirs(goal.getParent())
+        if fs.exists(goal) or not fs.rename(path, goal):
+            raise FeaturesError(f"{source} could not be moved to {target}; check that it is free and writable.")
+
+    def _path(self, uri: str) -> Any:
+        return self._jvm.org.apache.hadoop.fs.Path(uri)
+
+    def _open(self, uri: str) -> tuple[Any, Any]:
+        path = self._path(uri)
+        return path.getFileSystem(self._conf), path
