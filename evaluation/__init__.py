@@ -1,0 +1,1 @@
+"""Metrics, curves, importances, plots and the promotion gate."""

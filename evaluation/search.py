@@ -1,0 +1,157 @@
+"""Searching forest settings: cross-validation by the group column on features that are encoded and cached once."""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from statistics import fmean, stdev
+from typing import Any
+
+from pyspark import inheritable_thread_target
+from pyspark.ml import Pipeline, PipelineModel
+from pyspark.ml.classification import RandomForestClassificationModel, RandomForestClassifier
+from pyspark.ml.evaluation import BinaryClassificationEvaluator
+from pyspark.ml.param import Param
+from pyspark.ml.tuning import CrossValidator
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from features.contract import LeadField
+from features.splits import fold_of
+from features.stages import ForestParams, encoder_stages, forest
+
+FOLD = "fold"
+METRICS = {"auc_roc": "areaUnderROC", "auc_pr": "areaUnderPR"}
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Train leads as `features`, label and `fold`, cached, and the fitted encoder that made them."""
+
+    encoder: PipelineModel
+    leads: DataFrame
+    label: str
+    folds: int
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A setting and how it did: mean and standard deviation of the metric over folds, seconds of all its fits."""
+
+    params: ForestParams
+    mean: float
+    std: float
+    fit_seconds: float
+
+
+@contextmanager
+def encoded(train: DataFrame, fields: Sequence[LeadField], label: str, folds: int, seed: int) -> Iterator[Encoded]:
+    """Fit the encoder on all train leads, encode them once and keep them cached inside the block.
+
+    Category indices and imputed means are learned from all folds; they see no label, and a second fit
+    per fold would cost more than it could change.
+    """
+    encoder = Pipeline(stages=encoder_stages(fields)).fit(train)
+    leads = encoder.transform(train).select("features", F.col(label).cast("double"), fold_of(folds, seed).alias(FOLD))
+    leads = leads.cache()
+    leads.count()
+    try:
+        yield Encoded(encoder, leads, label, folds)
+    finally:
+        leads.unpersist()
+
+
+def cross_validate(
+    data: Encoded, candidates: Sequence[ForestParams], metric: str, parallelism: int, seed: int
+) -> list[Candidate]:
+    """Score every candidate by pyspark's CrossValidator over the folds of the data, in the order given."""
+    estimator = _TimedForest(forest(candidates[0], data.label))
+    validator = CrossValidator(
+        estimator=estimator,
+        estimatorParamMaps=[param_map(estimator, c) for c in candidates],
+        evaluator=_evaluator(data.label, metric),
+        numFolds=data.folds,
+        foldCol=FOLD,
+        parallelism=parallelism,
+        seed=seed,
+    )
+    fitted = validator.fit(data.leads)
+    found = zip(candidates, fitted.avgMetrics, fitted.stdMetrics, estimator.seconds_of(len(candidates)), strict=True)
+    return [Candidate(*parts) for parts in found]
+
+
+def cross_validate_one(data: Encoded, params: ForestParams, metric: str, parallelism: int) -> Candidate:
+    """Score one setting on the same folds, several folds at a time."""
+    evaluator = _evaluator(data.label, metric)
+
+    def score(fold: int) -> tuple[float, float]:
+        start = time.monotonic()
+        model = forest(params, data.label).fit(data.leads.where(F.col(FOLD) != fold))
+        seconds = time.monotonic() - start
+        return evaluator.evaluate(model.transform(data.leads.where(F.col(FOLD) == fold))), seconds
+
+    with ThreadPoolExecutor(parallelism) as pool:
+        results = list(pool.map(inheritable_thread_target(score), range(data.folds)))
+    metrics = [value for value, _ in results]
+    return Candidate(params, fmean(metrics), stdev(metrics), sum(seconds for _, seconds in results))
+
+
+def refit(data: Encoded, params: ForestParams) -> RandomForestClassificationModel:
+    """Fit a forest on all train leads."""
+    return forest(params, data.label).fit(data.leads)
+
+
+def param_map(estimator: RandomForestClassifier, params: ForestParams) -> dict[Param[Any], Any]:
+    """A setting as a Spark ML param map of an estimator."""
+    return {
+        estimator.numTrees: params.trees,
+        estimator.maxDepth: params.depth,
+        estimator.minInstancesPerNode: params.min_instances,
+        estimator.featureSubsetStrategy: params.feature_subset,
+        estimator.impurity: params.impurity,
+        estimator.subsamplingRate: params.subsampling,
+        estimator.seed: params.seed,
+    }
+
+
+def candidates_table(candidates: Sequence[Candidate], metric: str) -> list[dict[str, Any]]:
+    """One row per candidate: its parameters, the metric's mean and standard deviation, seconds; best first."""
+    rows = [
+        {**c.params.model_dump(), f"{metric}_mean": c.mean, f"{metric}_std": c.std, "fit_seconds": c.fit_seconds}
+        for c in candidates
+    ]
+    return sorted(rows, key=lambda row: -row[f"{metric}_mean"])
+
+
+def _evaluator(label: str, metric: str) -> BinaryClassificationEvaluator:
+    return BinaryClassificationEvaluator(labelCol=label, metricName=METRICS[metric], numBins=0)
+
+
+class _TimedForest(RandomForestClassifier):
+    """A random forest that notes how long each candidate's fits take."""
+
+    def __init__(self, like: RandomForestClassifier) -> None:
+        super().__init__()
+        like._copyValues(self)
+        self._seconds: dict[int, float] = {}
+
+    def fitMultiple(self, dataset: DataFrame, paramMaps: Sequence[Mapping[Any, Any]]) -> Iterator[Any]:  # noqa: N802, N803
+        return _Timed(super().fitMultiple(dataset, paramMaps), self._seconds)
+
+    def seconds_of(self, count: int) -> list[float]:
+        """Seconds spent on each of `count` candidates, all folds added up."""
+        return [self._seconds.get(index, 0.0) for index in range(count)]
+
+
+class _Timed(Iterator[Any]):
+    """Passes on (index, model) pairs; each `next` is one fit, on the thread that asks for it."""
+
+    def __init__(self, fits: Iterator[Any], seconds: dict[int, float]) -> None:
+        self._fits, self._seconds = fits, seconds
+
+    def __next__(self) -> Any:
+        start = time.monotonic()
+        index, model = next(self._fits)
+        self._seconds[index] = self._seconds.get(index, 0.0) + time.monotonic() - start
+        return index, model
