@@ -1,0 +1,135 @@
+"""demo: the whole way from leads to live scores, on the embedded store, under a progress display."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+import mlflow
+import typer
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from features.contract import Contract
+from features.storage import join
+from pipelines.commands import run_command
+from pipelines.prepare import run_prepare
+from pipelines.promote import run_promote
+from pipelines.session import spark_session
+from pipelines.settings import Settings
+from pipelines.stream import StreamOptions, run_stream
+from pipelines.sweep_cv import parse_grid, run_sweep_cv
+from pipelines.sweep_hyperopt import SPACE, Sweep, run_sweep_hyperopt
+from pipelines.tracking import connect
+from pipelines.train import run_train
+from evaluation.tpe import SearchSpace
+from features.contract_file import load_yaml
+
+GRID = "trees=20,50;depth=5,10"
+
+
+@dataclass
+class Steps:
+    """Shows one line per step: a spinner while it runs, its outcome and seconds when it is done."""
+
+    console: Console
+    done: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def run(self, title: str, work: Callable[[], Any], outcome: Callable[[Any], str]) -> Any:
+        """Do one step and say how it ended."""
+        self.done += 1
+        start = time.monotonic()
+        with self._spinner(f"{self.done}. {title}"):
+            result = work()
+        self.seconds[title] = time.monotonic() - start
+        self.console.print(f"[green]done[/] {self.done}. {title}: {outcome(result)} [dim]({self.seconds[title]:.0f} s)[/]")
+        return result
+
+    @contextmanager
+    def _spinner(self, title: str) -> Iterator[None]:
+        if not self.console.is_terminal:
+            self.console.print(f"     {title} ...")
+            yield
+            return
+        columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+        with Progress(*columns, console=self.console, transient=True) as progress:
+            progress.add_task(title)
+            yield
+
+
+def demo(
+    csv: Annotated[str, typer.Option(help="leads to use; empty: the CSV in data/raw, else a generated sample")] = "",
+    max_evals: Annotated[int, typer.Option(min=1, help="trials of the small hyperopt sweep")] = 4,
+) -> None:
+    """Prepare, train both feature sets, sweep, promote the best honest model, and score a stream of 100 files."""
+    settings, console = Settings(), Console()
+    connect(settings)
+    console.print(f"Lead scoring demo. Runs go to {mlflow.get_tracking_uri()}, data to {settings.data}.")
+    with spark_session(settings, "demo") as spark:
+        scores = run_demo(spark, settings, console, csv, max_evals)
+        console.print(scored_table(scores, settings.contract()))
+    console.print(closing(settings))
+
+
+def run_demo(spark: SparkSession, settings: Settings, console: Console, csv: str = "", max_evals: int = 4) -> DataFrame:
+    """All steps in one session; returns the scored leads."""
+    steps = Steps(console)
+    steps.run("prepare the leads", lambda: run_prepare(spark, settings, csv), lambda r: _rows(r.manifest))
+    for features in ("documented", "available"):
+        title = f"train the random forest, {features} features"
+        steps.run(title, lambda f=features: run_train(spark, settings, f), _quality)
+    grid = parse_grid(GRID, seed=42)
+    steps.run("sweep_cv, a small grid", lambda: run_sweep_cv(spark, settings, "available", grid), _quality)
+    sweep = Sweep("available", load_yaml(SPACE, SearchSpace), max_evals=max_evals)
+    steps.run("sweep_hyperopt, a few trials", lambda: run_sweep_hyperopt(spark, settings, sweep), _quality)
+    steps.run("promote the best of `available`", lambda: run_promote(spark, settings, reason="demo"), str)
+    options = StreamOptions.of(settings, available_now=True, sink="parquet", fresh=True)
+    streamed = steps.run("stream the files through Production", lambda: run_stream(spark, settings, options), str)
+    return spark.read.parquet(streamed.output)
+
+
+def scored_table(scores: DataFrame, contract: Contract, rows: int = 10) -> Table:
+    """The ten best leads of the stream, as a salesperson would call them."""
+    best = scores.orderBy(F.desc("score"), contract.id.name).limit(rows).collect()
+    table = Table(title=f"The {len(best)} hottest of {scores.count():,} streamed leads")
+    columns = [contract.id.name, "score", "probability", "prediction", "model_version", "scored_at", contract.label.name]
+    shown = [c for c in columns if c in scores.columns]
+    for column in shown:
+        table.add_column(column, justify="left" if column == contract.id.name else "right")
+    for row in best:
+        table.add_row(*(_cell(row[c]) for c in shown))
+    return table
+
+
+def closing(settings: Settings) -> str:
+    """What to look at next."""
+    return (
+        "Compare the runs:   make ui            (then open http://127.0.0.1:5000)\n"
+        "Train another:      mlflow run . -e train -P trees=200 --env-manager local\n"
+        "Undo the promotion: mlflow run . -e rollback --env-manager local\n"
+        f"Your own leads:     edit conf/leads.yaml, put the CSV into {join(settings.data, 'raw')}, and run make demo again"
+    )
+
+
+def _rows(manifest: dict[str, Any]) -> str:
+    return ", ".join(f"{count:,} {name}" for name, count in manifest["rows"].items())
+
+
+def _quality(reported: Any) -> str:
+    m = reported.metrics
+    return f"test AUC {m['test_auc_roc']:.3f}, accuracy {m['test_accuracy']:.3f}, version {reported.version}"
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return value.strftime("%H:%M:%S") if hasattr(value, "strftime") else str(value)
+
+
+if __name__ == "__main__":
+    run_command(demo)

@@ -1,0 +1,50 @@
+"""Where things are: read once from the environment (prefix LEADS_), with defaults for a fresh clone."""
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from features.contract import Contract
+from features.contract_file import load_contract
+from features.storage import join
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class Settings(BaseSettings):
+    """Places and names that every entry point shares; each can be set as LEADS_<NAME>."""
+
+    model_config = SettingsConfigDict(env_prefix="LEADS_", frozen=True)
+
+    data: str = Field(str(ROOT / "data"), description="folder or URI of raw, prepared and stream data")
+    contract_file: Path = Field(ROOT / "conf" / "leads.yaml", description="the lead contract")
+    gate_file: Path = Field(ROOT / "conf" / "gate.yaml", description="the promotion gate's conditions")
+    model_name: str = Field("lead-scoring", min_length=1, description="name in the model registry")
+    experiment: str = Field("lead-scoring", min_length=1, description="MLflow experiment of runs started by hand")
+    master: str = Field("", description="Spark master; empty: spark-submit's, else local[*]")
+    driver_memory: str = Field("2g", description="heap of a local Spark driver")
+
+    @property
+    def raw(self) -> str:
+        """Where a CSV is looked for when none is named."""
+        return join(self.data, "raw")
+
+    @property
+    def prepared(self) -> str:
+        """Folder with train, test and manifest.json."""
+        return join(self.data, "prepared")
+
+    @property
+    def stream(self) -> str:
+        """Folder of the parquet files that the file stream reads."""
+        return join(self.data, "stream")
+
+    @property
+    def quarantine(self) -> str:
+        """Folder of the rows that the contract refused."""
+        return join(self.data, "quarantine")
+
+    def contract(self) -> Contract:
+        """The lead contract, read and checked."""
+        return load_contract(self.contract_file)

@@ -1,0 +1,141 @@
+"""MLflow tracking: connecting, runs, what every run is tagged with, and how a model is logged."""
+
+import os
+import subprocess
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import mlflow
+import requests
+from matplotlib.figure import Figure
+from mlflow import MlflowClient
+from mlflow.models import ModelSignature
+from mlflow.types import ColSpec, DataType, Schema
+from pyspark.ml import PipelineModel
+from pyspark.sql import DataFrame
+
+from features.contract import Kind, LeadField
+from features.errors import LeadScoringError
+from pipelines.settings import ROOT, Settings
+
+MODEL_PACKAGES = ("mlflow", "pyspark", "numpy", "pandas", "pyarrow")
+
+
+class TrackingUnreachable(LeadScoringError):
+    """The tracking server that MLFLOW_TRACKING_URI names does not answer."""
+
+
+def connect(settings: Settings) -> MlflowClient:
+    """Point MLflow at the tracking store and check that it answers; TrackingUnreachable within seconds if not.
+
+    The store is MLFLOW_TRACKING_URI, else sqlite:///mlflow.db at the top of the repository.
+    """
+    if not mlflow.is_tracking_uri_set():
+        mlflow.set_tracking_uri(f"sqlite:///{ROOT / 'mlflow.db'}")
+    uri = mlflow.get_tracking_uri()
+    if uri.startswith(("http://", "https://")):
+        try:
+            requests.get(f"{uri.rstrip('/')}/health", timeout=5)
+        except requests.RequestException as error:
+            raise TrackingUnreachable(
+                f"no MLflow tracking server answers at {uri} ({type(error).__name__}). Start it, correct "
+                "MLFLOW_TRACKING_URI, or unset it to use the embedded store."
+            ) from None
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    return MlflowClient()
+
+
+@contextmanager
+def tracked_run(
+    settings: Settings, entry: str, params: Mapping[str, Any], nested: bool = False, tags: Mapping[str, str] | None = None
+) -> Iterator[mlflow.ActiveRun]:
+    """Open a run for one entry point, log its parameters and common tags, and close it with its outcome.
+
+    Inside `mlflow run` the run that MLflow made is taken over. A known error ends the run as FAILED with the
+    error's line as the tag `error`.
+    """
+    client = connect(settings)
+    if not nested and "MLFLOW_RUN_ID" not in os.environ:
+        _use_experiment(client, os.environ.get("MLFLOW_EXPERIMENT_NAME", settings.experiment))
+    with mlflow.start_run(run_name=None if "MLFLOW_RUN_ID" in os.environ and not nested else entry, nested=nested) as run:
+        mlflow.set_tags({"entry_point": entry, **_code_tags(), **(tags or {})})
+        known = client.get_run(run.info.run_id).data.params
+        mlflow.log_params({k: v for k, v in params.items() if k not in known})
+        try:
+            yield run
+        except LeadScoringError as error:
+            mlflow.set_tag("error", str(error)[:4900])
+            raise
+
+
+def _use_experiment(client: MlflowClient, name: str) -> None:
+    """Make an experiment active, creating or restoring it where needed."""
+    found = client.get_experiment_by_name(name)
+    if found is not None and found.lifecycle_stage == "deleted":
+        client.restore_experiment(found.experiment_id)
+    mlflow.set_experiment(name)
+
+
+def _code_tags() -> dict[str, str]:
+    """The commit of the code, where it runs from a git checkout."""
+    said = subprocess.run(
+        ["git", "-C", str(ROOT), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
+    ).stdout.strip()
+    return {"git_commit": said} if said else {}
+
+
+def log_figures(figures: Mapping[str, Figure], folder: str = "plots") -> None:
+    """Log matplotlib figures as PNG files under the run's artifact folder."""
+    for name, figure in figures.items():
+        mlflow.log_figure(figure, f"{folder}/{name}.png", save_kwargs={"dpi": 110})
+
+
+def model_signature(fields: tuple[LeadField, ...]) -> ModelSignature:
+    """What a model takes (every field optional: a lead may not have answered) and gives."""
+    inputs = [
+        ColSpec(DataType.double if f.kind is Kind.NUMERIC else DataType.string, f.name, required=False) for f in fields
+    ]
+    return ModelSignature(inputs=Schema(inputs), outputs=Schema([ColSpec(DataType.double)]))
+
+
+@dataclass(frozen=True)
+class LoggedModel:
+    """Where a model was logged, and how long that took (seconds)."""
+
+    uri: str
+    seconds: float
+
+
+def log_model(model: PipelineModel, fields: tuple[LeadField, ...], example: DataFrame) -> LoggedModel:
+    """Log a fitted pipeline by mlflow.spark with signature, an input example of five leads and pinned requirements.
+
+    `example` holds leads; its first five rows are stored. Naming the requirements saves MLflow a
+    20-second inference of them.
+    """
+    start = time.monotonic()
+    rows = example.select(*(f.name for f in fields)).limit(5).toPandas()
+    with tempfile.TemporaryDirectory(prefix="lead-scoring-") as scratch, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        logged = mlflow.spark.log_model(
+            model,
+            "model",
+            signature=model_signature(fields),
+            input_example=rows,
+            pip_requirements=[f"{name}=={version(name)}" for name in MODEL_PACKAGES],
+            dfs_tmpdir=os.environ.get("MLFLOW_DFS_TMP", scratch),
+        )
+    return LoggedModel(logged.model_uri, time.monotonic() - start)
+
+
+def register_model(name: str, model: LoggedModel, tags: Mapping[str, str]) -> int:
+    """Make a registry version of a logged model; its number.
+
+    The tags go in together with the version, so that no version is ever seen without them.
+    """
+    return int(mlflow.register_model(model.uri, name, tags=dict(tags)).version)

@@ -1,0 +1,78 @@
+"""train: fit the random forest pipeline, evaluate it on held-out leads, log it and register a version."""
+
+import time
+from typing import Annotated
+
+import mlflow
+import typer
+from pyspark.sql import SparkSession
+
+from features.stages import ForestParams, Impurity, Subset, pipeline
+from pipelines.commands import Switch, run_command
+from pipelines.datasets import load_prepared
+from pipelines.reporting import Fitted, Reported, report
+from pipelines.session import spark_session
+from pipelines.settings import Settings
+from pipelines.tracking import tracked_run
+
+DEFAULTS = ForestParams()
+
+
+def train(
+    features: Annotated[str, typer.Option(help="feature set of the contract")] = "available",
+    trees: Annotated[int, typer.Option(min=1, max=2000)] = DEFAULTS.trees,
+    depth: Annotated[int, typer.Option(min=1, max=30)] = DEFAULTS.depth,
+    min_instances: Annotated[int, typer.Option(min=1, help="fewest leads on a side of a split")] = 1,
+    feature_subset: Annotated[Subset, typer.Option(help="features a split chooses from")] = "auto",
+    impurity: Annotated[Impurity, typer.Option()] = "gini",
+    subsampling: Annotated[float, typer.Option(min=0.01, max=1.0, help="share of leads per tree")] = 1.0,
+    seed: Annotated[int, typer.Option(min=0)] = DEFAULTS.seed,
+    register: Annotated[Switch, typer.Option(help="make a registry version")] = Switch.TRUE,
+) -> None:
+    """Fit, evaluate and log the random forest of one feature set."""
+    settings = Settings()
+    params = ForestParams(
+        trees=trees,
+        depth=depth,
+        min_instances=min_instances,
+        feature_subset=feature_subset,
+        impurity=impurity,
+        subsampling=subsampling,
+        seed=seed,
+    )
+    settings.contract().feature_set(features)
+    with spark_session(settings, "train") as spark:
+        print(summary(run_train(spark, settings, features, params, bool(register))))
+
+
+def run_train(
+    spark: SparkSession, settings: Settings, features: str, params: ForestParams = DEFAULTS, register: bool = True
+) -> Reported:
+    """Train one feature set within a tracked run."""
+    contract = settings.contract()
+    fields = contract.feature_set(features)
+    data = load_prepared(spark, settings)
+    asked = {"features": features, **params.model_dump(), "register": register}
+    with tracked_run(settings, "train", asked):
+        leads = data.train.cache()
+        start = time.monotonic()
+        try:
+            model = pipeline(fields, params, contract.label.name).fit(leads)
+            mlflow.log_metric("fit_seconds", time.monotonic() - start)
+            return report(settings, contract, data, Fitted(model, features, fields), register)
+        finally:
+            leads.unpersist()
+
+
+def summary(reported: Reported) -> str:
+    """One line that says how good the model is and where it went."""
+    m = reported.metrics
+    where = f"version {reported.version}" if reported.version else "not registered"
+    return (
+        f"run {reported.run_id}: test AUC {m['test_auc_roc']:.4f}, accuracy {m['test_accuracy']:.4f}, weighted precision "
+        f"{m['test_weighted_precision']:.4f}, weighted recall {m['test_weighted_recall']:.4f}; {where}"
+    )
+
+
+if __name__ == "__main__":
+    run_command(train)

@@ -1,0 +1,1 @@
+"""The model registry, the scoring plan, streaming queries and sinks."""

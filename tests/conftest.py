@@ -1,0 +1,46 @@
+"""Fixtures that every kind of test shares."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pyspark.sql import SparkSession
+
+from features.contract import Contract
+from features.contract_file import load_contract
+from pipelines.session import build_session
+from pipelines.settings import Settings
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark every test by the folder it lies in."""
+    for item in items:
+        kind = item.path.relative_to(ROOT / "tests").parts[0]
+        if kind in ("unit", "spark", "integration"):
+            item.add_marker(kind)
+
+
+@pytest.fixture(scope="session")
+def contract() -> Contract:
+    """The shipped lead contract."""
+    return load_contract(ROOT / "conf" / "leads.yaml")
+
+
+@pytest.fixture(scope="session")
+def spark() -> Iterator[SparkSession]:
+    """One local session for the whole run."""
+    session = build_session(Settings(), "tests")
+    yield session
+    session.stop()
+
+
+@pytest.fixture(scope="session")
+def leads_csv() -> Path:
+    """The real leads, where this machine has them: LEADS_CSV, or beside the repository."""
+    path = Path(os.environ.get("LEADS_CSV", ROOT.parent / "shared" / "data" / "Lead Scoring.csv"))
+    if not path.exists():
+        pytest.skip("the real leads are not here: set LEADS_CSV to the path of 'Lead Scoring.csv'")
+    return path
