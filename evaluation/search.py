@@ -92,7 +92,7 @@ def cross_validate_one(data: Encoded, params: ForestParams, metric: str, paralle
         return evaluator.evaluate(model.transform(data.leads.where(F.col(FOLD) == fold))), seconds
 
     with ThreadPoolExecutor(parallelism) as pool:
-        results = list(pool.map(inheritable_thread_target(score), range(data.folds)))
+        results = list(pool.map(inheritable_thread_target(data.leads.sparkSession)(score), range(data.folds)))
     metrics = [value for value, _ in results]
     return Candidate(params, fmean(metrics), stdev(metrics), sum(seconds for _, seconds in results))
 

@@ -1,9 +1,12 @@
 """What every fitted model leaves in its run: metrics, plots, importance, the model and a registry version."""
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import mlflow
+from mlflow.data.spark_dataset import SparkDataset
+from mlflow.data.spark_dataset_source import SparkDatasetSource
 from pyspark.ml import PipelineModel
 from pyspark.sql import DataFrame
 
@@ -12,6 +15,7 @@ from evaluation.importance import importance_by_field
 from evaluation.metrics import evaluate, score_bins
 from features.contract import Contract, LeadField
 from features.stages import scored_columns
+from features.storage import join
 from pipelines.datasets import Prepared
 from pipelines.settings import Settings
 from pipelines.tracking import log_figures, log_model, register_model
@@ -116,11 +120,14 @@ def _log_importance(data: Prepared, fitted: Fitted, run_id: str) -> None:
 def _log_inputs(settings: Settings, data: Prepared, contract: Contract) -> None:
     """Datasets of the run, so that the UI shows what it was trained and tested on."""
     for side, leads in (("train", data.train), ("test", data.test)):
-        dataset = mlflow.data.spark_dataset.SparkDataset(
+        dataset = SparkDataset(
             leads,
-            mlflow.data.dataset_source_registry.resolve_dataset_source(f"{settings.prepared}/{side}"),
+            SparkDatasetSource(path=join(settings.prepared, side)),
             targets=contract.label.name,
             name=f"{contract.name}-{side}",
             digest=data.data_hash[:16] if side == "train" else data.data_hash[16:32],
         )
-        mlflow.log_input(dataset, context=side)
+        with warnings.catch_warnings():
+            # The label never lacks a value: MLflow's hint about whole numbers does not apply.
+            warnings.filterwarnings("ignore", message="Hint: Inferred schema contains integer")
+            mlflow.log_input(dataset, context=side)
