@@ -1,0 +1,50 @@
+"""How a command ends: known errors as one line on stderr and exit code 2."""
+
+import subprocess
+import sys
+
+import pytest
+
+from pipelines.settings import ROOT
+
+PROGRAM = """
+from typing import Annotated
+import typer
+from features.errors import FeaturesError
+from pipelines.commands import Switch, run_command
+
+def go(n: Annotated[int, typer.Option(min=1)] = 1, on: Switch = Switch.TRUE):
+    if not on:
+        raise FeaturesError("leads.csv lacks City; rename the column.")
+    if n == 3:
+        raise KeyError("a bug")
+
+run_command(go)
+"""
+
+
+def run(*words):
+    return subprocess.run([sys.executable, "-c", PROGRAM, *words], capture_output=True, text=True, cwd=ROOT, check=False)
+
+
+def test_a_good_command_exits_0():
+    assert run("--n", "2").returncode == 0
+
+
+def test_a_known_error_is_one_line_on_stderr_and_exit_2():
+    ended = run("--on", "false")
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr == "error: leads.csv lacks City; rename the column.\n"
+
+
+@pytest.mark.parametrize("words", [["--n", "0"], ["--n", "many"], ["--on", "perhaps"], ["--unknown", "1"]])
+def test_a_refused_parameter_exits_2(words):
+    ended = run(*words)
+    assert ended.returncode == 2
+    assert words[0] in ended.stderr
+
+
+def test_a_bug_keeps_its_traceback():
+    ended = run("--n", "3")
+    assert ended.returncode == 1
+    assert "Traceback" in ended.stderr
