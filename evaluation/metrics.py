@@ -35,7 +35,9 @@ def score_bins(scored: DataFrame, label: str, bins: int = 1000) -> ScoreBins:
     bin_of = F.least(F.floor(F.col("probability") * bins), F.lit(bins - 1)).cast("int")
     grouped = (
         scored.groupBy(bin_of.alias("bin"))
-        .agg(F.sum(F.col(label).cast("long")).alias("pos"), F.count(F.lit(1)).alias("n"), F.sum("probability").alias("p"))
+        .agg(
+            F.sum(F.col(label).cast("long")).alias("pos"), F.count(F.lit(1)).alias("n"), F.sum("probability").alias("p")
+        )
         .where(F.col("bin").isNotNull())
         .collect()
     )

@@ -1,12 +1,12 @@
 """Searching forest settings: cross-validation by the group column on features that are encoded and cached once."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from statistics import fmean, stdev
-from typing import Any
+from typing import Any, Literal
 
 from pyspark import inheritable_thread_target
 from pyspark.ml import Pipeline, PipelineModel
@@ -22,7 +22,7 @@ from features.splits import fold_of
 from features.stages import ForestParams, encoder_stages, forest
 
 FOLD = "fold"
-METRICS = {"auc_roc": "areaUnderROC", "auc_pr": "areaUnderPR"}
+METRICS: dict[str, Literal["areaUnderROC", "areaUnderPR"]] = {"auc_roc": "areaUnderROC", "auc_pr": "areaUnderPR"}
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ class _TimedForest(RandomForestClassifier):
         like._copyValues(self)
         self._seconds: dict[int, float] = {}
 
-    def fitMultiple(self, dataset: DataFrame, paramMaps: Sequence[Mapping[Any, Any]]) -> Iterator[Any]:  # noqa: N802, N803
+    def fitMultiple(self, dataset: DataFrame, paramMaps: Sequence[dict[Param[Any], Any]]) -> Iterator[Any]:  # noqa: N802, N803
         return _Timed(super().fitMultiple(dataset, paramMaps), self._seconds)
 
     def seconds_of(self, count: int) -> list[float]:

@@ -1,7 +1,7 @@
 """Reading a contract from YAML: syntax errors, repeated keys and refused values are reported with their line."""
 
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -48,14 +48,14 @@ def parse_yaml(text: str, model: type[Model], origin: str) -> Model:
         raise ContractError("; ".join(_complaint(origin, root, dict(e)) for e in error.errors())) from None
 
 
-def _complaint(origin: str, root: yaml.Node, error: dict) -> str:
+def _complaint(origin: str, root: yaml.Node, error: dict[str, Any]) -> str:
     node, walked = _walk(root, error["loc"])
     key = ".".join(str(step) for step in error["loc"]) or "the file as a whole"
     given = "" if isinstance(error["input"], dict | list) or not walked else f" (found {error['input']!r})"
     return f"{origin} line {node.start_mark.line + 1}: {key}: {error['msg'].removeprefix('Value error, ')}{given}"
 
 
-def _walk(node: yaml.Node, loc: tuple) -> tuple[yaml.Node, bool]:
+def _walk(node: yaml.Node, loc: tuple[Any, ...]) -> tuple[yaml.Node, bool]:
     """The deepest node on the way to `loc`, and whether all of `loc` was found."""
     for step in loc:
         if isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):

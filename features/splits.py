@@ -34,7 +34,7 @@ class TrainTest:
 
 
 def with_group(leads: DataFrame, contract: Contract) -> DataFrame:
-    """Add `lead_group` (bigint): equal for leads that repeat each other in all features, whatever their ids and label."""
+    """Add `lead_group` (bigint): equal for leads that repeat each other in all features (ids and label aside)."""
     return leads.withColumn(GROUP, F.xxhash64(*(F.col(f.name) for f in contract.features)))
 
 

@@ -1,7 +1,7 @@
 """The Spark ML stages of every model: one multi-column stage per kind, the same in training and in serving."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 from pyspark.ml import Estimator, Pipeline, PipelineModel, Transformer
@@ -29,7 +29,7 @@ class ForestParams(BaseModel, frozen=True, extra="forbid"):
     seed: int = Field(42, ge=0, description="seed of sampling and of feature choice")
 
 
-def encoder_stages(fields: Sequence[LeadField]) -> list[Estimator | Transformer]:
+def encoder_stages(fields: Sequence[LeadField]) -> list[Estimator[Any] | Transformer]:
     """Stages that turn a feature set into the vector `features`; every field of the set enters it.
 
     Missing numbers become the mean of the training leads; a missing or unseen category has a slot of its own.
@@ -37,7 +37,7 @@ def encoder_stages(fields: Sequence[LeadField]) -> list[Estimator | Transformer]
     numeric = [f.name for f in fields if f.kind is Kind.NUMERIC]
     category = [f.name for f in fields if f.kind is Kind.CATEGORY]
     bucketed = [f for f in fields if f.buckets]
-    stages: list[Estimator | Transformer] = []
+    stages: list[Estimator[Any] | Transformer] = []
     if numeric:
         stages.append(Imputer(strategy="mean", inputCols=numeric, outputCols=[f"{n}__filled" for n in numeric]))
     if bucketed:
@@ -93,14 +93,14 @@ def pipeline(fields: Sequence[LeadField], params: ForestParams, label: str) -> P
     return Pipeline(stages=[*encoder_stages(fields), forest(params, label)])
 
 
-def joined(encoder: PipelineModel, model: PipelineModel) -> PipelineModel:
+def joined(encoder: PipelineModel, model: Transformer) -> PipelineModel:
     """One servable pipeline of a fitted encoder and a fitted model on its features."""
     return PipelineModel(stages=[*encoder.stages, model])
 
 
 def positive_probability() -> Column:
     """Probability of conversion, 0 to 1, from the model's vector column `probability`."""
-    return vector_to_array("probability")[1]
+    return vector_to_array(F.col("probability"))[1]
 
 
 def scored_columns(label: str) -> list[Column]:

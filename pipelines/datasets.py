@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql.utils import AnalysisException
+from pyspark.errors import AnalysisException
 
 from features.errors import LeadScoringError
 from features.storage import Storage, join
@@ -112,5 +112,7 @@ def load_prepared(spark: SparkSession, settings: Settings) -> Prepared:
     try:
         train, test = (spark.read.parquet(join(settings.prepared, side)) for side in ("train", "test"))
     except AnalysisException as error:
-        raise NotPrepared(f"{settings.prepared} cannot be read ({error}). Run `mlflow run . -e prepare` again.") from None
+        raise NotPrepared(
+            f"{settings.prepared} cannot be read ({error}). Run `mlflow run . -e prepare` again."
+        ) from None
     return Prepared(train, test, manifest)

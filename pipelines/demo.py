@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Annotated, Any
 
 import mlflow
@@ -14,22 +15,26 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from evaluation.tpe import SearchSpace
 from features.contract import Contract
-from features.storage import join
+from features.contract_file import load_yaml
+from features.storage import Storage, join
 from pipelines.commands import run_command
 from pipelines.prepare import run_prepare
 from pipelines.promote import run_promote
+from pipelines.reporting import Reported
 from pipelines.session import spark_session
 from pipelines.settings import Settings
-from pipelines.stream import StreamOptions, run_stream
+from pipelines.stream import StreamOptions, StreamSummary, run_stream
 from pipelines.sweep_cv import parse_grid, run_sweep_cv
 from pipelines.sweep_hyperopt import SPACE, Sweep, run_sweep_hyperopt
 from pipelines.tracking import connect
 from pipelines.train import run_train
-from evaluation.tpe import SearchSpace
-from features.contract_file import load_yaml
 
 GRID = "trees=20,50;depth=5,10"
+
+
+Note = Callable[[str], None]
 
 
 @dataclass
@@ -40,26 +45,28 @@ class Steps:
     done: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
 
-    def run(self, title: str, work: Callable[[], Any], outcome: Callable[[Any], str]) -> Any:
-        """Do one step and say how it ended."""
+    def run(self, title: str, work: Callable[[Note], Any], outcome: Callable[[Any], str]) -> Any:
+        """Do one step and say how it ended; `work` takes a function that shows how far it is."""
         self.done += 1
         start = time.monotonic()
-        with self._spinner(f"{self.done}. {title}"):
-            result = work()
+        with self._spinner(f"{self.done}. {title}") as note:
+            result = work(note)
         self.seconds[title] = time.monotonic() - start
-        self.console.print(f"[green]done[/] {self.done}. {title}: {outcome(result)} [dim]({self.seconds[title]:.0f} s)[/]")
+        self.console.print(
+            f"[green]done[/] {self.done}. {title}: {outcome(result)} [dim]({self.seconds[title]:.0f} s)[/]"
+        )
         return result
 
     @contextmanager
-    def _spinner(self, title: str) -> Iterator[None]:
+    def _spinner(self, title: str) -> Iterator[Note]:
         if not self.console.is_terminal:
             self.console.print(f"     {title} ...")
-            yield
+            yield lambda _: None
             return
         columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
         with Progress(*columns, console=self.console, transient=True) as progress:
-            progress.add_task(title)
-            yield
+            task = progress.add_task(title)
+            yield lambda words: progress.update(task, description=f"{title}: {words}")
 
 
 def demo(
@@ -79,25 +86,44 @@ def demo(
 def run_demo(spark: SparkSession, settings: Settings, console: Console, csv: str = "", max_evals: int = 4) -> DataFrame:
     """All steps in one session; returns the scored leads."""
     steps = Steps(console)
-    steps.run("prepare the leads", lambda: run_prepare(spark, settings, csv), lambda r: _rows(r.manifest))
+    steps.run("prepare the leads", lambda _: run_prepare(spark, settings, csv), lambda r: _rows(r.manifest))
     for features in ("documented", "available"):
-        title = f"train the random forest, {features} features"
-        steps.run(title, lambda f=features: run_train(spark, settings, f), _quality)
+        steps.run(f"train the random forest, {features} features", partial(_train, spark, settings, features), _quality)
     grid = parse_grid(GRID, seed=42)
-    steps.run("sweep_cv, a small grid", lambda: run_sweep_cv(spark, settings, "available", grid), _quality)
+    steps.run("sweep_cv, a small grid", lambda _: run_sweep_cv(spark, settings, "available", grid), _quality)
     sweep = Sweep("available", load_yaml(SPACE, SearchSpace), max_evals=max_evals)
-    steps.run("sweep_hyperopt, a few trials", lambda: run_sweep_hyperopt(spark, settings, sweep), _quality)
-    steps.run("promote the best of `available`", lambda: run_promote(spark, settings, reason="demo"), str)
-    options = StreamOptions.of(settings, available_now=True, sink="parquet", fresh=True)
-    streamed = steps.run("stream the files through Production", lambda: run_stream(spark, settings, options), str)
+    steps.run("sweep_hyperopt, a few trials", lambda _: run_sweep_hyperopt(spark, settings, sweep), _quality)
+    steps.run("promote the best of `available`", lambda _: run_promote(spark, settings, reason="demo"), str)
+    streamed = steps.run("stream the files through Production", partial(_stream, spark, settings), str)
     return spark.read.parquet(streamed.output)
+
+
+def _train(spark: SparkSession, settings: Settings, features: str, note: Note) -> Reported:
+    return run_train(spark, settings, features)
+
+
+def _stream(spark: SparkSession, settings: Settings, note: Note) -> StreamSummary:
+    """Score all files into folders of the demo's own, from the first file on."""
+    output, checkpoint = (join(settings.data, kind, "demo") for kind in ("scores", "checkpoints"))
+    for folder in (output, checkpoint):
+        Storage(spark).delete(folder)
+    options = StreamOptions(sink="parquet", output=output, checkpoint=checkpoint, available_now=True)
+    return run_stream(spark, settings, options, report=lambda batch: note(f"micro-batch {batch.number + 1}"))
 
 
 def scored_table(scores: DataFrame, contract: Contract, rows: int = 10) -> Table:
     """The ten best leads of the stream, as a salesperson would call them."""
     best = scores.orderBy(F.desc("score"), contract.id.name).limit(rows).collect()
     table = Table(title=f"The {len(best)} hottest of {scores.count():,} streamed leads")
-    columns = [contract.id.name, "score", "probability", "prediction", "model_version", "scored_at", contract.label.name]
+    columns = [
+        contract.id.name,
+        "score",
+        "probability",
+        "prediction",
+        "model_version",
+        "scored_at",
+        contract.label.name,
+    ]
     shown = [c for c in columns if c in scores.columns]
     for column in shown:
         table.add_column(column, justify="left" if column == contract.id.name else "right")
@@ -112,7 +138,7 @@ def closing(settings: Settings) -> str:
         "Compare the runs:   make ui            (then open http://127.0.0.1:5000)\n"
         "Train another:      mlflow run . -e train -P trees=200 --env-manager local\n"
         "Undo the promotion: mlflow run . -e rollback --env-manager local\n"
-        f"Your own leads:     edit conf/leads.yaml, put the CSV into {join(settings.data, 'raw')}, and run make demo again"
+        f"Your own leads:     put the CSV into {join(settings.data, 'raw')}, edit conf/leads.yaml, run make demo again"
     )
 
 

@@ -7,14 +7,14 @@ from typing import Annotated, Any
 
 import mlflow
 import typer
+from features.sample import load_profile, write_sample
 from pyspark import StorageLevel
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from features.contract import Contract
 from features.errors import LeadScoringError
-from features.ingest import Leads, check_leads, read_leads
-from features.sample import load_profile, write_sample
+from features.ingest import Counts, Leads, check_leads, read_leads
 from features.splits import EmptySplit, Split, TrainTest, content_hash, file_number, split_leads
 from features.storage import Storage, join
 from pipelines.commands import run_command
@@ -75,12 +75,14 @@ def run_prepare(
     asked = {"split": split.value, "test_share": test_share, "seed": seed, "stream_files": stream_files}
     with tracked_run(settings, "prepare", {**asked, "csv": source}) as _:
         leads = read_leads(spark, source, contract)
-        good = leads.good.persist(StorageLevel.MEMORY_AND_DISK)
+        if leads.unknown_columns:
+            print(f"Columns that the contract does not name, not read: {', '.join(leads.unknown_columns)}.")
+        leads.checked.persist(StorageLevel.MEMORY_AND_DISK)
         try:
             counts = check_leads(leads, contract)
-            manifest, unchanged = _write(spark, settings, contract, leads, good, asked, counts)
+            manifest, unchanged = _write(spark, settings, contract, leads, asked, counts)
         finally:
-            good.unpersist()
+            leads.checked.unpersist()
         _log(settings, manifest, unchanged)
     return PrepareResult(manifest, unchanged)
 
@@ -109,12 +111,11 @@ def _write(
     settings: Settings,
     contract: Contract,
     leads: Leads,
-    good: DataFrame,
     asked: Mapping[str, Any],
-    counts: Any,
+    counts: Counts,
 ) -> tuple[dict[str, Any], bool]:
     storage, staging = Storage(spark), Staging(settings)
-    sides = split_leads(good, contract, Split(asked["split"]), asked["test_share"], asked["seed"])
+    sides = split_leads(leads.good, contract, Split(asked["split"]), asked["test_share"], asked["seed"])
     before = read_manifest(spark, settings)
     staging.begin(storage)
     manifest = {
@@ -123,7 +124,8 @@ def _write(
         "contract": contract.name,
         "contract_hash": contract.digest(),
     }
-    manifest["rows"] |= {"quarantined": counts.quarantined, "recovered": counts.recovered}
+    manifest["rows"] |= {"quarantined": sum(counts.quarantined.values()), "recovered": counts.recovered}
+    manifest["quarantined_for"] = counts.quarantined
     if before == manifest:
         return manifest, True
     for name, side in (("train", sides.train), ("test", sides.test)):
@@ -147,7 +149,9 @@ def _describe(sides: TrainTest, contract: Contract) -> dict[str, Any]:
     rows, hashes, rates = {}, [], {}
     for name, side in (("train", sides.train), ("test", sides.test)):
         label = F.col(contract.label.name)
-        found = side.agg(content_hash(side).alias("hash"), F.count(label).alias("n"), F.avg(label).alias("rate")).first()
+        found = side.agg(
+            content_hash(side).alias("hash"), F.count(label).alias("n"), F.avg(label).alias("rate")
+        ).first()
         if found is None or not found["n"] or found["rate"] in (0, 1):
             count = found["n"] if found else 0
             raise EmptySplit(

@@ -3,11 +3,13 @@
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import cast
 
 import mlflow
 from mlflow.data.spark_dataset import SparkDataset
 from mlflow.data.spark_dataset_source import SparkDatasetSource
 from pyspark.ml import PipelineModel
+from pyspark.ml.classification import RandomForestClassificationModel
 from pyspark.sql import DataFrame
 
 from evaluation import plots
@@ -89,7 +91,7 @@ def _metric_tags(metrics: Mapping[str, float]) -> dict[str, str]:
 
 
 def _subject(fitted: Fitted, run_id: str) -> str:
-    forest = fitted.model.stages[-1]
+    forest = cast("RandomForestClassificationModel", fitted.model.stages[-1])
     return (
         f"random forest {forest.getNumTrees} trees, depth {forest.getMaxDepth()}; "
         f"{fitted.feature_set} features; test leads; run {run_id[:8]}"

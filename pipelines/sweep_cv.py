@@ -3,7 +3,6 @@
 import itertools
 from typing import Annotated, Any
 
-import mlflow
 import typer
 from pydantic import ValidationError
 from pyspark.sql import SparkSession
@@ -42,7 +41,11 @@ def sweep_cv(
     candidates = parse_grid(grid, seed)
     settings.contract().feature_set(features)
     with spark_session(settings, "sweep_cv") as spark:
-        print(summary(run_sweep_cv(spark, settings, features, candidates, folds, parallelism, metric, seed, bool(register))))
+        print(
+            summary(
+                run_sweep_cv(spark, settings, features, candidates, folds, parallelism, metric, seed, bool(register))
+            )
+        )
 
 
 def parse_grid(grid: str, seed: int) -> list[ForestParams]:

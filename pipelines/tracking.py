@@ -16,7 +16,7 @@ import requests
 from matplotlib.figure import Figure
 from mlflow import MlflowClient
 from mlflow.models import ModelSignature
-from mlflow.types import ColSpec, DataType, Schema
+from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 from pyspark.ml import PipelineModel
 from pyspark.sql import DataFrame
 
@@ -53,7 +53,11 @@ def connect(settings: Settings) -> MlflowClient:
 
 @contextmanager
 def tracked_run(
-    settings: Settings, entry: str, params: Mapping[str, Any], nested: bool = False, tags: Mapping[str, str] | None = None
+    settings: Settings,
+    entry: str,
+    params: Mapping[str, Any],
+    nested: bool = False,
+    tags: Mapping[str, str] | None = None,
 ) -> Iterator[mlflow.ActiveRun]:
     """Open a run for one entry point, log its parameters and common tags, and close it with its outcome.
 
@@ -63,7 +67,9 @@ def tracked_run(
     client = connect(settings)
     if not nested and "MLFLOW_RUN_ID" not in os.environ:
         _use_experiment(client, os.environ.get("MLFLOW_EXPERIMENT_NAME", settings.experiment))
-    with mlflow.start_run(run_name=None if "MLFLOW_RUN_ID" in os.environ and not nested else entry, nested=nested) as run:
+    with mlflow.start_run(
+        run_name=None if "MLFLOW_RUN_ID" in os.environ and not nested else entry, nested=nested
+    ) as run:
         mlflow.set_tags({"entry_point": entry, **_code_tags(), **(tags or {})})
         known = client.get_run(run.info.run_id).data.params
         mlflow.log_params({k: v for k, v in params.items() if k not in known})
@@ -98,7 +104,7 @@ def log_figures(figures: Mapping[str, Figure], folder: str = "plots") -> None:
 
 def model_signature(fields: tuple[LeadField, ...]) -> ModelSignature:
     """What a model takes (every field optional: a lead may not have answered) and gives."""
-    inputs = [
+    inputs: list[ColSpec | TensorSpec] = [
         ColSpec(DataType.double if f.kind is Kind.NUMERIC else DataType.string, f.name, required=False) for f in fields
     ]
     return ModelSignature(inputs=Schema(inputs), outputs=Schema([ColSpec(DataType.double)]))

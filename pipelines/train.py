@@ -66,12 +66,10 @@ def run_train(
 
 def summary(reported: Reported) -> str:
     """One line that says how good the model is and where it went."""
-    m = reported.metrics
+    shown = ("auc_roc", "accuracy", "weighted_precision", "weighted_recall", "brier")
+    quality = ", ".join(f"{name} {reported.metrics[f'test_{name}']:.4f}" for name in shown)
     where = f"version {reported.version}" if reported.version else "not registered"
-    return (
-        f"run {reported.run_id}: test AUC {m['test_auc_roc']:.4f}, accuracy {m['test_accuracy']:.4f}, weighted precision "
-        f"{m['test_weighted_precision']:.4f}, weighted recall {m['test_weighted_recall']:.4f}; {where}"
-    )
+    return f"run {reported.run_id}: test {quality}; {where}"
 
 
 if __name__ == "__main__":

@@ -23,6 +23,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(kind)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """Where every service must be there (REQUIRE_SERVICES=1), a skipped test is a failed one."""
+    report = yield
+    if os.environ.get("REQUIRE_SERVICES") and report.skipped and not hasattr(report, "wasxfail"):
+        report.outcome, report.longrepr = "failed", f"skipped, but everything must be here: {report.longrepr}"
+    return report
+
+
 @pytest.fixture(scope="session")
 def contract() -> Contract:
     """The shipped lead contract."""

@@ -17,7 +17,7 @@ fields:
   - {name: LeadId, source: Lead Id, kind: id, known_at: capture}
   - {name: Number, source: Number, kind: order, known_at: capture}
   - {name: Bought, source: Bought, kind: label, known_at: outcome}
-  - {name: Visits, source: Visits, kind: numeric, known_at: browsing, limits: {min: 0, max: 1000}, buckets: [0, 2, 5, .inf]}
+  - {name: Visits, source: Visits, kind: numeric, known_at: browsing, limits: {max: 1000}, buckets: [0, 2, 5, .inf]}
   - {name: Seconds, source: Seconds, kind: numeric, known_at: browsing}
   - {name: City, source: City, kind: category, known_at: capture}
   - {name: Tag, source: Tag, kind: category, known_at: contact}
@@ -45,7 +45,13 @@ def small_rows(n: int, seed: int = 1) -> list[tuple]:
 
 def small_leads(spark: SparkSession, n: int = 400, seed: int = 1) -> DataFrame:
     """Small leads as prepared data carries them."""
-    kinds = {Kind.ID: "string", Kind.CATEGORY: "string", Kind.LABEL: "int", Kind.ORDER: "double", Kind.NUMERIC: "double"}
+    kinds = {
+        Kind.ID: "string",
+        Kind.CATEGORY: "string",
+        Kind.LABEL: "int",
+        Kind.ORDER: "double",
+        Kind.NUMERIC: "double",
+    }
     schema = ", ".join(f"{f.name} {kinds[f.kind]}" for f in small_contract().kept)
     return spark.createDataFrame(small_rows(n, seed), schema)
 

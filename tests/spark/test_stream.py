@@ -299,7 +299,14 @@ def test_an_output_inside_the_source_is_refused(spark, places):
 
 @pytest.mark.parametrize(
     ("text", "milliseconds"),
-    [("30 seconds", 30_000), ("500 ms", 500), ("250 milliseconds", 250), ("1 minute", 60_000), ("5s", 5000), ("0 s", 0)],
+    [
+        ("30 seconds", 30_000),
+        ("500 ms", 500),
+        ("250 milliseconds", 250),
+        ("1 minute", 60_000),
+        ("5s", 5000),
+        ("0 s", 0),
+    ],
 )
 def test_a_trigger_is_a_number_and_a_unit(text, milliseconds):
     assert parse_trigger(text) == milliseconds

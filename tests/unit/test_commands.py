@@ -24,7 +24,9 @@ run_command(go)
 
 
 def run(*words):
-    return subprocess.run([sys.executable, "-c", PROGRAM, *words], capture_output=True, text=True, cwd=ROOT, check=False)
+    return subprocess.run(
+        [sys.executable, "-c", PROGRAM, *words], capture_output=True, text=True, cwd=ROOT, check=False
+    )
 
 
 def test_a_good_command_exits_0():

@@ -1,5 +1,7 @@
 """evaluation/curves.py: curves and rates that can be worked out by hand from a few bins."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
@@ -164,7 +166,9 @@ def test_gains_refuse_a_share_of_no_lead() -> None:
 
 @pytest.mark.parametrize("curve", [roc_curve, pr_curve, confusion, cumulative_gains])
 @pytest.mark.parametrize(("positives", "negatives"), [([0, 0], [3, 4]), ([3, 4], [0, 0]), ([0, 0], [0, 0])])
-def test_an_empty_class_is_refused_by_name(curve, positives: list[int], negatives: list[int]) -> None:
+def test_an_empty_class_is_refused_by_name(
+    curve: Callable[[ScoreBins], object], positives: list[int], negatives: list[int]
+) -> None:
     with pytest.raises(EmptyClass, match="both classes"):
         curve(bins_of(positives, negatives))
 

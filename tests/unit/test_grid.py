@@ -25,5 +25,5 @@ def test_a_part_that_cannot_be_read_is_named(grid):
 
 
 def test_a_value_out_of_range_is_named():
-    with pytest.raises(BadGrid, match="depth.*31"):
+    with pytest.raises(BadGrid, match=r"depth.*31"):
         parse_grid("depth=31", seed=1)

@@ -1,0 +1,67 @@
+# `make` lists the targets. Each one that runs Python sets up .venv first.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PORT ?= 5000
+# The environment's own commands come first on the PATH: MLflow projects start `python` by name.
+VENV := PATH="$(CURDIR)/.venv/bin:$$PATH"
+PY := $(VENV) .venv/bin/python
+# MLflow's usage reports are off unless asked for.
+MLFLOW_DISABLE_TELEMETRY ?= true
+export MLFLOW_DISABLE_TELEMETRY
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: java .venv/installed ## Check Java, and make .venv from requirements.lock (again when the lock is newer)
+
+.PHONY: java
+java:
+	@.ci/check-java
+
+.venv/installed: requirements.lock
+	@.ci/make-venv
+	@touch $@
+
+.PHONY: demo
+demo: setup ## Prepare, train, promote and stream on sample leads, and show the scored leads
+	$(PY) -m pipelines.demo
+
+.PHONY: test
+test: setup ## Run the whole test suite
+	$(PY) -m pytest
+
+.PHONY: lint
+lint: .venv/installed ## Check style, format, types and the import rules between the rooms
+	$(PY) -m ruff check
+	$(PY) -m ruff format --check
+	$(PY) -m mypy
+	$(VENV) lint-imports
+
+.PHONY: format
+format: .venv/installed ## Format the code and mend what ruff can mend
+	$(PY) -m ruff check --fix-only
+	$(PY) -m ruff format
+
+.PHONY: ui
+ui: .venv/installed ## Open the MLflow UI on the embedded store (PORT=5000)
+	@echo "MLflow UI: http://127.0.0.1:$(PORT) (stop it with Ctrl-C)"
+	@MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(PY) -m mlflow server --host 127.0.0.1 --port $(PORT) --workers 1 \
+		--backend-store-uri sqlite:///mlflow.db --artifacts-destination mlruns
+
+.PHONY: lock
+lock: ## Resolve requirements.in into requirements.lock and conda.yaml (UPGRADE=--upgrade for newer releases)
+	@uv --version >/dev/null 2>&1 || { echo "make lock needs uv; run: pip install uv" >&2; exit 2; }
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
+		--custom-compile-command "make lock" --output-file requirements.lock $(UPGRADE) requirements.in
+	@python=$$(.ci/find-python) && "$$python" .ci/write_conda.py
+
+.PHONY: clean
+clean: ## Remove caches and Spark's leftovers (keeps .venv, data, mlflow.db and mlruns)
+	rm -rf .mypy_cache .pytest_cache .ruff_cache .import_linter_cache spark-warehouse metastore_db derby.log
+	find . -path ./.venv -prune -o -type d -name __pycache__ -exec rm -rf {} +
