@@ -7,7 +7,7 @@ import typer
 from pydantic import ValidationError
 from pyspark.sql import SparkSession
 
-from evaluation import plots
+from evaluation import sweep_plots
 from evaluation.search import Candidate, cross_validate, encoded, refit
 from features.errors import LeadScoringError
 from features.stages import ForestParams, joined
@@ -102,9 +102,9 @@ def _picture(found: list[Candidate], metric: str, run_id: str) -> Any:
     varied = [n for n in ForestParams.model_fields if n != "seed" and len({str(row[n]) for row in rows}) > 1]
     subject = f"cross-validation of {len(rows)} candidates; run {run_id[:8]}"
     if len(varied) == 2:
-        return plots.grid_heatmap(rows, varied[0], varied[1], metric, "std", subject)
+        return sweep_plots.grid_heatmap(rows, varied[0], varied[1], metric, "std", subject)
     kept = [{k: row[k] for k in (*(varied or ["trees", "depth"]), metric)} for row in rows]
-    return plots.parallel_coordinates(kept, metric, subject)
+    return sweep_plots.parallel_coordinates(kept, metric, subject)
 
 
 if __name__ == "__main__":

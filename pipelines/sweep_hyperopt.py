@@ -13,7 +13,7 @@ from mlflow import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from pyspark.sql import SparkSession
 
-from evaluation import plots
+from evaluation import sweep_plots
 from evaluation.search import Candidate, Encoded, cross_validate_one, encoded, refit
 from evaluation.tpe import SearchSpace, Trial, best, restored, search
 from features.contract_file import load_yaml
@@ -160,8 +160,8 @@ def _log_pictures(candidates: list[Candidate], sweep: Sweep, run_id: str) -> Non
     subject = f"TPE over {len(rows)} trials, {sweep.features} features; run {run_id[:8]}"
     log_figures(
         {
-            "candidates": plots.parallel_coordinates(rows, sweep.metric, subject),
-            "trials": plots.trials([c.mean for c in candidates], sweep.metric, subject),
+            "candidates": sweep_plots.parallel_coordinates(rows, sweep.metric, subject),
+            "trials": sweep_plots.trials([c.mean for c in candidates], sweep.metric, subject),
         }
     )
 

@@ -13,8 +13,9 @@ from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 
 from evaluation import plots
+from evaluation import sweep_plots as sweeps
 from evaluation.curves import EmptyClass, ScoreBins
-from evaluation.plots import NothingToPlot
+from evaluation.look import NothingToPlot
 
 SUBJECT = "random forest 100 trees, depth 10; available features; test leads; run 1a2b3c4d"
 # 1,010 leads, of which the upper half of the bins holds 400 of 500 converted and 110 of 510 not converted.
@@ -37,11 +38,11 @@ PICTURES: dict[str, Callable[[], Figure]] = {
     "confusion_matrix": lambda: plots.confusion_matrix(BINS, SUBJECT),
     "calibration": lambda: plots.calibration(BINS, SUBJECT),
     "lift": lambda: plots.lift(BINS, SUBJECT),
-    "parallel_coordinates": lambda: plots.parallel_coordinates(SWEEP, "auc_roc", SUBJECT),
-    "one candidate": lambda: plots.parallel_coordinates(SWEEP[:1], "auc_roc", SUBJECT),
-    "grid_heatmap": lambda: plots.grid_heatmap(GRID, "trees", "depth", "auc_roc", "std", SUBJECT),
-    "one cell": lambda: plots.grid_heatmap(GRID[:1], "trees", "depth", "auc_roc", "std", SUBJECT),
-    "trials": lambda: plots.trials([0.9, 0.92, 0.91], "auc_roc", SUBJECT),
+    "parallel_coordinates": lambda: sweeps.parallel_coordinates(SWEEP, "auc_roc", SUBJECT),
+    "one candidate": lambda: sweeps.parallel_coordinates(SWEEP[:1], "auc_roc", SUBJECT),
+    "grid_heatmap": lambda: sweeps.grid_heatmap(GRID, "trees", "depth", "auc_roc", "std", SUBJECT),
+    "one cell": lambda: sweeps.grid_heatmap(GRID[:1], "trees", "depth", "auc_roc", "std", SUBJECT),
+    "trials": lambda: sweeps.trials([0.9, 0.92, 0.91], "auc_roc", SUBJECT),
 }
 SIZES = {"parallel_coordinates": "60 candidates", "one candidate": "1 candidate", "grid_heatmap": "6 candidates"}
 SIZES |= {"one cell": "1 candidate", "trials": "3 trials"}
@@ -156,9 +157,9 @@ def test_an_empty_class_is_refused_by_name() -> None:
     "draw",
     [
         lambda: plots.importance({}, SUBJECT, 0),
-        lambda: plots.parallel_coordinates([], "auc_roc", SUBJECT),
-        lambda: plots.grid_heatmap([{"trees": 1, "depth": 1, "auc_roc": float("nan")}], "trees", "depth", "auc_roc"),
-        lambda: plots.trials([], "auc_roc", SUBJECT),
+        lambda: sweeps.parallel_coordinates([], "auc_roc", SUBJECT),
+        lambda: sweeps.grid_heatmap([{"trees": 1, "depth": 1, "auc_roc": float("nan")}], "trees", "depth", "auc_roc"),
+        lambda: sweeps.trials([], "auc_roc", SUBJECT),
     ],
 )
 def test_nothing_to_plot_is_refused_by_name(draw: Callable[[], Figure]) -> None:
@@ -167,13 +168,13 @@ def test_nothing_to_plot_is_refused_by_name(draw: Callable[[], Figure]) -> None:
 
 
 def test_the_best_candidate_is_told_with_its_parameters() -> None:
-    label = axes(plots.parallel_coordinates(GRID, "auc_roc", SUBJECT)).get_xlabel().replace("\N{NO-BREAK SPACE}", " ")
+    label = axes(sweeps.parallel_coordinates(GRID, "auc_roc", SUBJECT)).get_xlabel().replace("\N{NO-BREAK SPACE}", " ")
     assert label.startswith("best: ROC AUC 0.9300 with trees 200, depth 10")
 
 
 def test_the_lowest_candidate_is_best_where_lower_is_better() -> None:
     rows = [{"depth": 5, "log_loss": 0.4}, {"depth": 10, "log_loss": 0.3}]
-    ax = axes(plots.parallel_coordinates(rows, "log_loss", SUBJECT, lower=True))
+    ax = axes(sweeps.parallel_coordinates(rows, "log_loss", SUBJECT, lower=True))
     assert ax.get_xlabel().replace("\N{NO-BREAK SPACE}", " ") == "best: log loss (nats) 0.3000 with depth 10"
 
 
@@ -183,36 +184,36 @@ def bold_lines(figure: Figure) -> int:
 
 def test_candidates_that_tie_are_counted_and_all_stand_out() -> None:
     rows: list[dict[str, Any]] = [{"depth": d, "auc_roc": m} for d, m in ((5, 0.9), (10, 0.8), (15, 0.9))]
-    figure = plots.parallel_coordinates(rows, "auc_roc", SUBJECT)
+    figure = sweeps.parallel_coordinates(rows, "auc_roc", SUBJECT)
     assert "2 tied" in texts(figure)
     assert bold_lines(figure) == 2
 
 
 def test_candidates_without_a_finite_metric_are_left_out() -> None:
     rows: list[dict[str, Any]] = [*SWEEP[:2], {"trees": 30, "feature_subset": "auto", "auc_roc": float("nan")}]
-    assert "n = 2 candidates" in said(plots.parallel_coordinates(rows, "auc_roc", SUBJECT))
+    assert "n = 2 candidates" in said(sweeps.parallel_coordinates(rows, "auc_roc", SUBJECT))
 
 
 def test_a_parameter_that_a_candidate_lacks_is_told_as_not_set() -> None:
-    assert "not set" in texts(plots.parallel_coordinates([*GRID, {"trees": 50, "auc_roc": 0.8}], "auc_roc", SUBJECT))
+    assert "not set" in texts(sweeps.parallel_coordinates([*GRID, {"trees": 50, "auc_roc": 0.8}], "auc_roc", SUBJECT))
 
 
 def test_each_cell_of_the_grid_prints_mean_and_deviation() -> None:
-    assert "0.9100\n±0.0040" in texts(plots.grid_heatmap(GRID, "trees", "depth", "auc_roc", "std", SUBJECT))
+    assert "0.9100\n±0.0040" in texts(sweeps.grid_heatmap(GRID, "trees", "depth", "auc_roc", "std", SUBJECT))
 
 
 def test_the_best_cell_of_the_grid_is_framed() -> None:
-    ax = axes(plots.grid_heatmap(GRID, "trees", "depth", "auc_roc", "std", SUBJECT))
+    ax = axes(sweeps.grid_heatmap(GRID, "trees", "depth", "auc_roc", "std", SUBJECT))
     assert [frame.get_xy() for frame in ax.patches if isinstance(frame, Rectangle)] == [(1.5, 0.5)]
 
 
 def test_a_cell_with_several_candidates_shows_the_best() -> None:
     rows = [{"trees": 50, "depth": 5, "auc_roc": m} for m in (0.7, 0.8, 0.75)]
-    assert "0.8000" in texts(plots.grid_heatmap(rows, "trees", "depth", "auc_roc", None, SUBJECT))
+    assert "0.8000" in texts(sweeps.grid_heatmap(rows, "trees", "depth", "auc_roc", None, SUBJECT))
 
 
 def test_the_best_so_far_never_falls_and_skips_failed_trials() -> None:
-    figure = plots.trials([0.8, float("nan"), 0.9, 0.7, float("inf")], "auc_roc", SUBJECT)
+    figure = sweeps.trials([0.8, float("nan"), 0.9, 0.7, float("inf")], "auc_roc", SUBJECT)
     assert np.asarray(axes(figure).lines[0].get_ydata()).tolist() == [0.8, 0.8, 0.9, 0.9, 0.9]
     assert "best: 0.9000 in trial 3" in said(figure)
 
@@ -225,5 +226,5 @@ def test_a_name_with_dollar_signs_is_no_formula() -> None:
 
 
 def test_the_best_so_far_never_rises_where_lower_is_better() -> None:
-    figure = plots.trials([0.4, 0.3, 0.5], "log_loss", SUBJECT, lower=True)
+    figure = sweeps.trials([0.4, 0.3, 0.5], "log_loss", SUBJECT, lower=True)
     assert np.asarray(axes(figure).lines[0].get_ydata()).tolist() == [0.4, 0.3, 0.3]
