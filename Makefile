@@ -36,6 +36,10 @@ demo: setup ## Prepare, train, promote and stream on sample leads, and show the 
 test: setup ## Run the whole test suite
 	$(PY) -m pytest
 
+.PHONY: jars
+jars: ## Fetch Spark's Kafka connector, and the broker that tests start, into .jars (needs Maven)
+	@.ci/fetch-jars
+
 .PHONY: lint
 lint: .venv/installed ## Check style, format, types and the import rules between the rooms
 	$(PY) -m ruff check

@@ -63,6 +63,12 @@ class CsvFormat(_Strict, frozen=True):
     encoding: str = Field("UTF-8", min_length=1, description="character set, as Java names it")
     multiline: bool = Field(False, description="true where quoted values hold line breaks; such files do not split")
 
+    @model_validator(mode="after")
+    def _tells_values_apart(self) -> Self:
+        if self.delimiter == self.quote or {self.delimiter, self.quote} & {"\n", "\r"}:
+            raise ValueError("delimiter and quote must be two characters, and no line breaks")
+        return self
+
 
 class Limits(_Strict, frozen=True):
     """Smallest and largest value that a numeric field may have, both included."""
@@ -98,8 +104,12 @@ class LeadField(_Strict, frozen=True):
             raise ValueError(f"{self.name} is {self.kind}: limits, buckets and thousands belong to numeric fields")
         if list(self.buckets) != sorted(set(self.buckets)) or len(self.buckets) in (1, 2):
             raise ValueError(f"buckets of {self.name} must be three or more ascending edges")
-        if set(self.true_words) & set(self.false_words):
-            raise ValueError(f"true_words and false_words of {self.name} overlap")
+        if set(self.true_words) & set(self.false_words) or not (self.true_words and self.false_words):
+            raise ValueError(f"true_words and false_words of {self.name} must hold words, and none in common")
+        if self.thousands not in ("", ",", ".", " ", "'"):
+            raise ValueError(f"thousands of {self.name} must be a comma, a point, a space or an apostrophe")
+        if "__" in self.name:
+            raise ValueError(f"{self.name} holds two underscores in a row, which models put behind the names of fields")
         return self
 
 
@@ -120,7 +130,9 @@ class Contract(_Strict, frozen=True):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        for what, values in (("name", [f.name for f in self.fields]), ("source", [f.source for f in self.fields])):
+        # Spark does not tell columns apart by case; headers are compared without the spaces around them.
+        names, sources = [f.name.lower() for f in self.fields], [f.source.strip() for f in self.fields]
+        for what, values in (("name", names), ("source", sources)):
             twice = sorted({v for v in values if values.count(v) > 1})
             if twice:
                 raise ValueError(f"two fields share the {what} {', '.join(map(repr, twice))}")
@@ -128,6 +140,9 @@ class Contract(_Strict, frozen=True):
             found = [f.name for f in self.fields if f.kind is kind]
             if len(found) != 1:
                 raise ValueError(f"exactly one field must be of kind {kind}; found {found or 'none'}")
+        hidden = {*self.label.true_words, *self.label.false_words} & set(self.nulls)
+        if hidden:
+            raise ValueError(f"{', '.join(map(repr, sorted(hidden)))} cannot be both a word of the label and a null")
         usable = {f.name for f in self.features}
         for name, members in self.feature_sets.items():
             wrong = [m for m in members if m not in usable]

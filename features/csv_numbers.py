@@ -10,36 +10,35 @@ from pyspark.sql import Column
 from pyspark.sql import functions as F
 
 SEPARATORS = (",", ".", " ", "'")
-NOT_FINITE = r"^(?i)[-+]?(nan|inf|infinity)$"
+NOT_FINITE = r"(?i)^[-+]?(nan|inf|infinity)$"
 _SPACES = " \u00a0\u202f"
 _EXPONENT = r"([eE][-+]?[0-9]+)?"
 
 
-def plain(mark: str = ".") -> str:
-    """Pattern of a number without thousands separators: 5, -5., .5, 1e3; `mark` is the decimal mark."""
-    m = re.escape(mark)
-    return rf"^[-+]?([0-9]+({m}[0-9]*)?|{m}[0-9]+){_EXPONENT}$"
+def plain(marks: str = ".") -> str:
+    """Pattern of a number without thousands separators: 5, -5., .5, 1e3; `marks` are the decimal marks."""
+    return rf"^[-+]?([0-9]+([{marks}][0-9]*)?|[{marks}][0-9]+){_EXPONENT}$"
 
 
 def grouped(thousands: str) -> str:
     """Pattern of a number with thousands separators: 1,234.5; groups of two too (12,34,567)."""
-    t, m = _separator(thousands), re.escape(decimal_mark(thousands))
-    return rf"^[-+]?[0-9]{{1,3}}({t}[0-9]{{2,3}})*{t}[0-9]{{3}}({m}[0-9]*)?$"
+    t, marks = _separator(thousands), decimal_marks(thousands)
+    return rf"^[-+]?[0-9]{{1,3}}({t}[0-9]{{2,3}})*{t}[0-9]{{3}}([{marks}][0-9]*)?$"
 
 
-def decimal_mark(thousands: str) -> str:
-    """The decimal mark beside a thousands separator: a comma beside a point, and a point otherwise."""
-    return "," if thousands == "." else "."
+def decimal_marks(thousands: str) -> str:
+    """The decimal marks that a thousands separator leaves: a point, a comma, or either; without one a point."""
+    return {".": ",", " ": ".,", "'": ".,"}.get(thousands, ".")
 
 
 def number(text: Column, thousands: str) -> Column:
     """A text as a double; null where it is no number in the contract's way of writing (`thousands` may be "")."""
-    mark = decimal_mark(thousands)
-    written = F.when(text.rlike(plain(mark)), text)
+    marks = decimal_marks(thousands)
+    written = F.when(text.rlike(plain(marks)), text)
     if thousands:
         written = written.when(text.rlike(grouped(thousands)), F.regexp_replace(text, _separator(thousands), ""))
-    if mark != ".":
-        written = F.replace(written, F.lit(mark), F.lit("."))
+    if "," in marks:
+        written = F.replace(written, F.lit(","), F.lit("."))
     return written.try_cast("double")
 
 
@@ -52,7 +51,7 @@ def separator_for(examples: Iterable[str]) -> str | None:
     """The thousands separator under which all examples are numbers; None where there is none."""
     listed = list(examples)
     for separator in SEPARATORS:
-        patterns = (plain(decimal_mark(separator)), grouped(separator))
+        patterns = (plain(decimal_marks(separator)), grouped(separator))
         if all(any(re.match(p, e) for p in patterns) for e in listed):
             return separator
     return None

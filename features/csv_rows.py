@@ -1,5 +1,6 @@
 """CSV files to rows of text: columns found by header, whole-quoted lines recovered, misshapen rows kept apart."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
@@ -8,13 +9,17 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import StringType, StructField, StructType
 
-from features.contract import Contract
+from features.contract import Contract, CsvFormat
 from features.csv_bytes import Charset, charset_of
 from features.csv_checks import Header
 
 RAW, SOURCE, SHAPE, RECOVERED = "_raw", "_source", "_shape", "_recovered"
 _CORRUPT = "_corrupt"
 _WHITESPACE = " \t\r\n\f\v\u00a0\u202f\ufeff"
+_OPEN_QUOTE = "a quote is not closed (set csv.multiline if values hold line breaks)"
+# Values in quotes keep their spaces here; they are trimmed as values later.
+_TRIM_OUTSIDE_QUOTES = {"ignoreLeadingWhiteSpace": "true", "ignoreTrailingWhiteSpace": "true"}
+_KEEP_SPACES = {"ignoreLeadingWhiteSpace": "false", "ignoreTrailingWhiteSpace": "false"}
 _GLOB = str.maketrans({c: f"\\{c}" for c in "{}[]*?\\"})
 
 
@@ -49,43 +54,57 @@ def _read_group(spark: SparkSession, files: Sequence[CsvFile], contract: Contrac
     """Rows of files that share one header."""
     form, charset, header = contract.csv, charset_of(contract.csv.encoding), files[0].header
     cells = [f"c{i}" for i in range(len(header.columns))]
-    schema = StructType([StructField(c, StringType()) for c in (*cells, _CORRUPT)])
-    split = {"sep": form.delimiter, "quote": form.quote, "escape": form.quote, "nullValue": "", "emptyValue": ""}
+    rows = _split_lines(spark, [f.uri for f in files], cells, form, charset)
+    found = [(f.name, p) for f in contract.kept if (p := header.position(f)) is not None]
+    nulls = [word.strip() for word in contract.nulls]
+    # One expression for all cells: an expression per cell outgrows the methods that Spark generates.
+    answers = F.transform(F.array(*(f"row.c{p}" for _, p in found)), lambda cell: _answer(cell, nulls, charset))
+    written = F.to_csv(F.struct(*(f"line.{c}" for c in cells)), {**_split_options(form), **_KEEP_SPACES})
+    raw = F.coalesce(F.col(f"line.{_CORRUPT}"), written)
+    broken = F.col(f"row.{_CORRUPT}")
+    shape = F.when(broken.isNotNull(), _shape_of(broken, len(cells), form))
+    answered = rows.select(
+        answers.alias("answers"), translated(raw, charset).alias(RAW), shape.alias(SHAPE), SOURCE, RECOVERED
+    )
+    absent = {f.name for f in contract.kept} - {name for name, _ in found}
+    return answered.select(
+        *(F.col("answers")[i].alias(name) for i, (name, _) in enumerate(found)),
+        *(F.lit(None).cast("string").alias(name) for name in sorted(absent)),
+        *(RAW, SOURCE, SHAPE, RECOVERED),
+    )
+
+
+def _split_lines(
+    spark: SparkSession, uris: Sequence[str], cells: list[str], form: CsvFormat, charset: Charset
+) -> DataFrame:
+    """Lines as `line` (struct of the cells and `_corrupt`), and `row`: the same, or what a whole-quoted line holds."""
+    names = [*cells, _CORRUPT]
     parse = {
-        **split,
+        **_split_options(form),
         "mode": "PERMISSIVE",
         "columnNameOfCorruptRecord": _CORRUPT,
-        # Off for values in quotes: those keep their spaces until they are trimmed as values.
-        "ignoreLeadingWhiteSpace": "true",
-        "ignoreTrailingWhiteSpace": "true",
+        **_TRIM_OUTSIDE_QUOTES,
     }
     lines = (
         spark.read.options(**parse, header=True, enforceSchema=True, columnPruning=False)
         .options(encoding=charset.name, multiLine=form.multiline or charset.wide)
-        .schema(schema)
-        .csv([literal(f.uri) for f in files])
-        .select(F.struct(*cells, _CORRUPT).alias("line"), _plain_uri(F.col("_metadata.file_path")).alias(SOURCE))
-        .where(F.coalesce(*(F.col(f"line.{c}") for c in (*cells, _CORRUPT))).isNotNull())
+        .schema(StructType([StructField(name, StringType()) for name in names]))
+        .csv([literal(uri) for uri in uris])
+        .where(F.coalesce(*names).isNotNull())
+        .select(F.struct(*names).alias("line"), _plain_uri(F.col("_metadata.file_path")).alias(SOURCE))
     )
-    ddl = ", ".join(f"{c} STRING" for c in (*cells, _CORRUPT))
-    inner = F.when(_quoted_whole(cells, form.delimiter, form.quote), F.from_csv(F.col("line.c0"), ddl, parse))
+    schema = ", ".join(f"{name} STRING" for name in names)
+    inner = F.when(_quoted_whole(cells, form), F.from_csv(F.col("line.c0"), schema, parse))
     inside = F.col("inner").isNotNull() & F.col(f"inner.{_CORRUPT}").isNull()
-    rows = lines.select("line", SOURCE, inner.alias("inner")).select(
-        "line", SOURCE, inside.alias(RECOVERED), F.when(inside, F.col("inner")).otherwise(F.col("line")).alias("row")
+    row = F.when(inside, F.col("inner")).otherwise(F.col("line"))
+    return lines.select("line", SOURCE, inner.alias("inner")).select(
+        "line", SOURCE, inside.alias(RECOVERED), row.alias("row")
     )
-    written = F.to_csv(
-        F.struct(*(F.col(f"line.{c}") for c in cells)),
-        {**split, "ignoreLeadingWhiteSpace": "false", "ignoreTrailingWhiteSpace": "false"},
-    )
-    raw = translated(F.coalesce(F.col(f"line.{_CORRUPT}"), written), charset)
-    broken = F.col(f"row.{_CORRUPT}")
-    return rows.select(
-        *(_answer(header.position(f), contract, charset).alias(f.name) for f in contract.kept),
-        raw.alias(RAW),
-        SOURCE,
-        F.when(broken.isNotNull(), _shape_of(broken, len(cells), form.delimiter, form.quote)).alias(SHAPE),
-        RECOVERED,
-    )
+
+
+def _split_options(form: CsvFormat) -> dict[str, str]:
+    """How Spark splits a line, and puts one together."""
+    return {"sep": form.delimiter, "quote": form.quote, "escape": form.quote, "nullValue": "", "emptyValue": ""}
 
 
 def translated(text: Column, charset: Charset) -> Column:
@@ -95,34 +114,29 @@ def translated(text: Column, charset: Charset) -> Column:
     return F.translate(text, "".join(charset.translation), "".join(charset.translation.values()))
 
 
-def _answer(position: int | None, contract: Contract, charset: Charset) -> Column:
-    """A cell trimmed, and null where it holds one of the contract's null words; null for a column that is not there."""
-    if position is None:
-        return F.lit(None).cast("string")
-    text = F.coalesce(translated(F.col(f"row.c{position}"), charset), F.lit(""))
-    trimmed = F.trim(text, F.lit(_WHITESPACE))
-    return F.when(~trimmed.isin([word.strip() for word in contract.nulls]), trimmed)
+def _answer(cell: Column, nulls: list[str], charset: Charset) -> Column:
+    """A cell trimmed, and null where it holds one of the contract's null words."""
+    trimmed = F.trim(F.coalesce(translated(cell, charset), F.lit("")), F.lit(_WHITESPACE))
+    return F.when(~trimmed.isin(nulls), trimmed)
 
 
-def _quoted_whole(cells: list[str], delimiter: str, quote: str) -> Column:
+def _quoted_whole(cells: list[str], form: CsvFormat) -> Column:
     """Whether the only value of a line holds delimiters: a spreadsheet put the line into one pair of quotes.
 
     A line that could not be split must also end with the quote, or it is one whose quote was never closed.
     """
-    alone = F.coalesce(*(F.col(f"line.{c}") for c in cells[1:])).isNull() if cells[1:] else F.lit(True)
-    broken = F.rtrim(F.col(f"line.{_CORRUPT}"), F.lit(f"{delimiter} \r\n"))
-    closed = broken.isNull() | (F.endswith(broken, F.lit(quote)) & (F.length(broken) > 1))
-    return alone & F.contains(F.col("line.c0"), F.lit(delimiter)) & closed
+    alone = F.coalesce(*(f"line.{c}" for c in cells[1:])).isNull()
+    broken = F.rtrim(F.col(f"line.{_CORRUPT}"), F.lit(f"{form.delimiter} \r\n"))
+    closed = broken.isNull() | (F.endswith(broken, F.lit(form.quote)) & (F.length(broken) > 1))
+    return alone & F.contains(F.col("line.c0"), F.lit(form.delimiter)) & closed
 
 
-def _shape_of(line: Column, expected: int, delimiter: str, quote: str) -> Column:
+def _shape_of(line: Column, expected: int, form: CsvFormat) -> Column:
     """What is wrong with a line that does not split into as many values as the header has."""
-    bare = F.regexp_replace(line, f"\\Q{quote}\\E[^\\Q{quote}\\E]*\\Q{quote}\\E", "")
-    found = _count(bare, delimiter) + 1
+    quote = re.escape(form.quote)
+    found = _count(F.regexp_replace(line, f"{quote}[^{quote}]*{quote}", ""), form.delimiter) + 1
     return (
-        F.when(
-            _count(line, quote) % 2 == 1, F.lit("a quote is not closed (set csv.multiline if values hold line breaks)")
-        )
+        F.when(_count(line, form.quote) % 2 == 1, _OPEN_QUOTE)
         .when(found < expected, F.concat(F.lit("too few values: "), found, F.lit(f" under {expected} headers")))
         .when(found > expected, F.concat(F.lit("too many values: "), found, F.lit(f" under {expected} headers")))
         .otherwise(F.lit("the row cannot be split into values"))

@@ -16,24 +16,26 @@ from features.csv_rows import RAW, RECOVERED, SHAPE, SOURCE
 REASON = "_reason"
 UNKNOWN_WORD = "is none of true_words and false_words"
 SEPARATED = "is written with separators"
+_PARSED = (Kind.LABEL, Kind.ORDER, Kind.NUMERIC)
 _EXCERPT = 60
 _ISO_TIME = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:.*)?$"
 _WHOLE_NUMBER = r"^([0-9]+)\.0+$"
 
 
 def with_values(rows: DataFrame, contract: Contract, labelled: bool) -> DataFrame:
-    """Rows of text to the kept fields with their types, and `_reason` (null: a good row), `_raw`, `_source`, `_recovered`.
+    """Give rows of text the contract's types, and `_reason`: null for a good row.
 
-    Types: id and category string, label int (0 or 1), order and numeric double. An order value may be an ISO
-    timestamp, which becomes seconds since 1970 (in the session's time zone where it names none).
-    Of rows that share an id, the one with the largest order value stays good.
+    Returns the kept fields (id and category string, label int 0 or 1, order and numeric double), `_reason`, `_raw`,
+    `_source` and `_recovered`. An order value may be an ISO timestamp, which becomes seconds since 1970 (in the
+    session's time zone where it names none). Of rows that share an id, the one with the largest order value is good.
     """
-    typed = rows.select("*", *(_typed(f).alias(_value_of(f)) for f in contract.kept))
-    reasons = [_reason(f, labelled) for f in _by_weight(contract.kept)]
-    checked = typed.select(
-        *(F.col(_value_of(f)).alias(f.name) for f in contract.kept),
+    parsed = [f for f in contract.kept if f.kind in _PARSED]
+    typed = rows.select("*", *(_typed(f).alias(_value_of(f)) for f in parsed))
+    found = typed.select("*", _first_fault(contract, labelled).alias("_found"))
+    checked = found.select(
+        *(F.col(_value_of(f)).alias(f.name) if f in parsed else F.col(f.name) for f in contract.kept),
         *(RAW, SOURCE, RECOVERED),
-        F.coalesce(F.col(SHAPE), *reasons).alias(REASON),
+        F.coalesce(F.col(SHAPE), _sentence(F.col("_found.fault"), F.col("_found.text"))).alias(REASON),
     )
     return _with_repeats(checked, contract)
 
@@ -47,11 +49,11 @@ def _with_repeats(checked: DataFrame, contract: Contract) -> DataFrame:
     """Give a reason to every row whose id stands in another good row with a larger order value."""
     key = F.col(contract.id.name)
     # The hash makes the choice between equal order values the same in every run.
-    tie = F.xxhash64(*(F.col(f.name) for f in contract.kept))
+    tie = F.xxhash64(*(f.name for f in contract.kept))
     same_id = Window.partitionBy(key, F.col(REASON).isNull()).orderBy(F.col(contract.order.name).desc(), tie)
-    repeats = _says(contract.id, f"repeats (the row with the largest {contract.order.name} stays)", key)
+    fault = F.lit(f"{contract.id.name} repeats (the row with the largest {contract.order.name} is kept)")
     ranked = checked.withColumn("_rank", F.row_number().over(same_id))
-    reason = F.coalesce(F.col(REASON), F.when(F.col("_rank") > 1, repeats))
+    reason = F.coalesce(F.col(REASON), F.when(F.col("_rank") > 1, _sentence(fault, key)))
     return ranked.withColumn(REASON, reason).drop("_rank")
 
 
@@ -59,24 +61,16 @@ def _value_of(field: LeadField) -> str:
     return f"_value_{field.name}"
 
 
-def _by_weight(fields: Iterable[LeadField]) -> list[LeadField]:
-    """Id, label and order first: their faults explain a row best."""
-    weight = {Kind.ID: 0, Kind.LABEL: 1, Kind.ORDER: 2}
-    return sorted(fields, key=lambda f: weight.get(f.kind, 3))
-
-
 def _typed(field: LeadField) -> Column:
-    """A field's text as a value of its type; null where it is none."""
+    """The text of a number, label or order as a value of its type; null where it is none."""
     text = F.col(field.name)
-    if field.kind is Kind.NUMERIC:
-        return number(text, field.thousands)
     if field.kind is Kind.LABEL:
         word = F.regexp_replace(text, _WHOLE_NUMBER, "$1")
         return F.when(word.isin(_words(field.true_words)), 1).when(word.isin(_words(field.false_words)), 0)
     if field.kind is Kind.ORDER:
         seconds = F.unix_micros(F.when(text.rlike(_ISO_TIME), text).try_cast("timestamp")) / F.lit(1e6)
         return F.coalesce(number(text, ""), seconds)
-    return text
+    return number(text, field.thousands)
 
 
 def _words(words: Iterable[str]) -> list[str]:
@@ -84,62 +78,92 @@ def _words(words: Iterable[str]) -> list[str]:
     return [re.sub(_WHOLE_NUMBER, r"\1", word.strip()) for word in words]
 
 
-def _reason(field: LeadField, labelled: bool) -> Column:
-    """Why a field's text cannot be used; null where it can."""
-    match field.kind:
-        case Kind.NUMERIC:
-            return _reason_of_number(field)
-        case Kind.LABEL:
-            return _reason_of_label(field) if labelled else F.lit(None).cast("string")
-        case Kind.ORDER:
-            return _reason_of_order(field)
-        case Kind.ID:
-            return F.coalesce(_missing(field), _reason_of_text(field))
-        case _:
-            return _reason_of_text(field)
+def _first_fault(contract: Contract, labelled: bool) -> Column:
+    """The first fault of a row's values as a struct of `fault` and `text`; null where all can be used."""
+    judged = [f for f in _FAULTS_OF if labelled or f is not Kind.LABEL]
+    faults = F.array(
+        *(
+            F.struct(_FAULTS_OF[kind](f).alias("fault"), F.col(f.name).alias("text"))
+            for kind in judged
+            for f in contract.kept
+            if f.kind is kind
+        )
+    )
+    return F.get(F.filter(F.concat(faults, _text_faults(contract)), lambda s: s["fault"].isNotNull()), F.lit(0))
 
 
-def _reason_of_number(field: LeadField) -> Column:
-    text, value = F.col(field.name), F.col(_value_of(field))
-    limits = field.limits or Limits()
-    outside = ~value.between(limits.min, limits.max)
-    return (
-        F.when(text.isNull(), F.lit(None))
-        .when(text.rlike(NOT_FINITE) | _infinite(value), _says(field, "is not finite", text))
-        .when(value.isNull() & separated(text), _says(field, SEPARATED, text))
-        .when(value.isNull(), _says(field, "is not a number", text))
-        .when(outside, _says(field, f"is outside its limits {limits.min:.15g} to {limits.max:.15g}", text))
+def _text_faults(contract: Contract) -> Column:
+    """An array of the faults of the id and all categories; one expression, as there may be hundreds."""
+    fields = [f for f in contract.kept if f.kind in (Kind.ID, Kind.CATEGORY)]
+    named = F.array(
+        *(
+            F.struct(F.lit(f.name).alias("name"), F.col(f.name).alias("text"), F.lit(f.max_length).alias("most"))
+            for f in fields
+        )
+    )
+    return F.transform(
+        named,
+        lambda s: F.struct(
+            F.when(
+                F.length(s["text"]) > s["most"],
+                F.concat(s["name"], F.lit(" is longer than "), s["most"], F.lit(" characters")),
+            )
+            .when(
+                F.contains(s["text"], F.lit("\ufffd")),
+                F.concat(s["name"], F.lit(" holds bytes that are not in csv.encoding")),
+            )
+            .alias("fault"),
+            s["text"].alias("text"),
+        ),
     )
 
 
-def _reason_of_label(field: LeadField) -> Column:
-    text, value = F.col(field.name), F.col(_value_of(field))
-    return F.coalesce(_missing(field), F.when(value.isNull(), _says(field, UNKNOWN_WORD, text)))
+def _id_fault(field: LeadField) -> Column:
+    text = F.col(field.name)
+    return F.when(text.isNull() | (text == ""), f"{field.name} is missing")
 
 
-def _reason_of_order(field: LeadField) -> Column:
-    text, value = F.col(field.name), F.col(_value_of(field))
+def _label_fault(field: LeadField) -> Column:
+    return F.coalesce(_id_fault(field), F.when(F.col(_value_of(field)).isNull(), f"{field.name} {UNKNOWN_WORD}"))
+
+
+def _order_fault(field: LeadField) -> Column:
+    value = F.col(_value_of(field))
     unusable = value.isNull() | _infinite(value)
-    return F.coalesce(_missing(field), F.when(unusable, _says(field, "is neither a number nor an ISO timestamp", text)))
+    return F.coalesce(_id_fault(field), F.when(unusable, f"{field.name} is neither a number nor an ISO timestamp"))
 
 
-def _reason_of_text(field: LeadField) -> Column:
-    text = F.col(field.name)
+def _number_fault(field: LeadField) -> Column:
+    text, value = F.col(field.name), F.col(_value_of(field))
+    limits = field.limits or Limits()
     return F.when(
-        F.length(text) > field.max_length, _says(field, f"is longer than {field.max_length} characters", text)
-    ).when(F.contains(text, F.lit("\ufffd")), _says(field, "holds bytes that are not in csv.encoding", text))
-
-
-def _missing(field: LeadField) -> Column:
-    text = F.col(field.name)
-    return F.when(text.isNull() | (text == ""), F.lit(f"{field.name} is missing"))
+        text.isNotNull(),
+        F.when(text.rlike(NOT_FINITE) | _infinite(value), f"{field.name} is not finite")
+        .when(value.isNull() & separated(text), f"{field.name} {SEPARATED}")
+        .when(value.isNull(), f"{field.name} is not a number")
+        .when(
+            ~value.between(limits.min, limits.max),
+            f"{field.name} is outside its limits {limits.min:.15g} to {limits.max:.15g}",
+        ),
+    )
 
 
 def _infinite(value: Column) -> Column:
     return F.abs(value) == float("inf")
 
 
-def _says(field: LeadField, what: str, value: Column) -> Column:
-    """The sentence of a reason, with an excerpt of the value."""
-    short = F.when(F.length(value) > _EXCERPT, F.concat(F.substring(value, 1, _EXCERPT - 3), F.lit("...")))
-    return F.concat(F.lit(f"{field.name} {what}: '"), F.coalesce(short, value), F.lit("'"))
+def _sentence(fault: Column, text: Column) -> Column:
+    """A reason: the fault, and an excerpt of the value, on one line, where there is one."""
+    short = F.when(F.length(text) > _EXCERPT, F.concat(F.substring(text, 1, _EXCERPT - 3), F.lit("...")))
+    line = F.regexp_replace(F.coalesce(short, text), r"\s+", " ")
+    value = F.concat(F.lit(": '"), line, F.lit("'"))
+    return F.concat(fault, F.when(text != "", value).otherwise(""))
+
+
+# Faults of an id or label explain a row best: they come first.
+_FAULTS_OF = {
+    Kind.ID: _id_fault,
+    Kind.LABEL: _label_fault,
+    Kind.ORDER: _order_fault,
+    Kind.NUMERIC: _number_fault,
+}

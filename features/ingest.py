@@ -10,7 +10,7 @@ from pyspark.sql import functions as F
 
 from features.contract import Contract
 from features.csv_files import NoLeads, find_csv
-from features.csv_numbers import decimal_mark, separator_for
+from features.csv_numbers import decimal_marks, separator_for
 from features.csv_rows import RAW, RECOVERED, SOURCE, read_rows
 from features.csv_values import REASON, SEPARATED, UNKNOWN_WORD, fault, with_values
 from features.errors import FeaturesError
@@ -94,7 +94,8 @@ def count_leads(leads: Leads, contract: Contract) -> Counts:
     """Count rows by what became of them, in one job."""
     reason = F.col(REASON)
     # The rows of a fault make one group, but for unknown labels: there every word is wanted with its count.
-    group = F.when(F.contains(reason, F.lit(UNKNOWN_WORD)), reason).otherwise(fault(reason))
+    unknown_label = F.startswith(reason, F.lit(f"{contract.label.name} {UNKNOWN_WORD}"))
+    group = F.when(unknown_label, reason).otherwise(fault(reason))
     label = F.when(reason.isNull(), F.col(contract.label.name))
     groups = (
         leads.checked.groupBy(group.alias("group"), label.alias("label"))
@@ -175,7 +176,7 @@ def _refuse_separated_numbers(leads: Leads, contract: Contract, counts: Counts) 
             continue
         separator = separator_for(examples)
         remedy = f"set `thousands: {json.dumps(separator)}` on" if separator else "write one kind of number in"
-        mark = f" (its decimal mark is then {decimal_mark(separator)!r})" if separator else ""
+        mark = " (a comma is then the decimal mark)" if separator and "," in decimal_marks(separator) else ""
         raise SeparatedNumbers(
             f"{field_.name} of {leads.path} is written as {_listed(examples)}; expected plain numbers such as 1234.5. "
             f"In the contract {remedy} {field_.name}{mark}, or export plain numbers."

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import mlflow
 import typer
+from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, Observation, SparkSession
 from pyspark.sql import functions as F
@@ -22,12 +23,9 @@ from serving.models import load_version
 from serving.ownership import absolute, read_marker, write_marker
 from serving.registry import ResolvedVersion, resolve
 from serving.scoring import scored
+from serving.sources import BadSource, lead_files, unreadable_file
 
 KIND = "scores of a batch"
-
-
-class BadInput(LeadScoringError):
-    """The leads to score are missing or unreadable."""
 
 
 class OutputTaken(LeadScoringError):
@@ -47,7 +45,8 @@ class ScoreSummary:
 
     def __str__(self) -> str:
         refused = f", {self.quarantined:,} rows refused by the contract" if self.quarantined else ""
-        return f"version {self.version} scored {self.rows:,} leads in {self.seconds:.1f} s{refused}; scores in {self.output}"
+        did = f"version {self.version} scored {self.rows:,} leads in {self.seconds:.1f} s"
+        return f"{did}{refused}; scores in {self.output}"
 
 
 def score(
@@ -74,7 +73,7 @@ def run_score(
     """Score a Parquet folder, or a CSV read by the contract, within a tracked run.
 
     The scores are written beside `output` and renamed. NotOurs where `output` holds anything but the scores of a
-    batch; OutputTaken where it holds those and `overwrite` is false; BadInput where the leads cannot be read.
+    batch; OutputTaken where it holds those and `overwrite` is false; BadSource where the leads cannot be read.
     """
     source = absolute(spark, leads or settings.stream)
     target = absolute(spark, output or join(settings.data, "scores", "batch"))
@@ -106,15 +105,12 @@ def _read(spark: SparkSession, source: str, contract: Contract) -> tuple[DataFra
     """The leads of a CSV (by the contract) or of Parquet files, and how many rows the contract refused."""
     entries = Storage(spark).list(source)
     if not entries:
-        raise BadInput(f"there are no leads at {source}; name a CSV, or a folder of Parquet files.")
+        raise BadSource(f"there are no leads at {source}; name a CSV, or a folder of Parquet files.")
     if all(e.name.lower().endswith((".csv", ".csv.gz")) for e in entries):
         leads = read_leads(spark, source, contract, labelled=False)
-        return leads.good, check_leads(leads, contract).quarantined
-    try:
-        return spark.read.parquet(source), 0
-    except PySparkException as error:
-        said = str(error).strip().splitlines()[0]
-        raise BadInput(f"{source} holds neither CSV files alone nor readable Parquet files: {said}") from error
+        counts = check_leads(leads, contract)
+        return leads.good, counts.rows - counts.good
+    return lead_files(spark, source), 0
 
 
 def _write(storage: Storage, plan: DataFrame, target: str, version: ResolvedVersion, source: str) -> int:
@@ -127,6 +123,8 @@ def _write(storage: Storage, plan: DataFrame, target: str, version: ResolvedVers
         write_marker(storage, staged, KIND, model=version.name, version=str(version.version), source=source)
         storage.delete(target)
         storage.move(staged, target)
+    except (PySparkException, Py4JJavaError) as error:
+        raise unreadable_file(error) or error from error
     finally:
         storage.delete(staged)
     return int(rows.get["rows"])

@@ -21,19 +21,11 @@ from pipelines.settings import Settings
 from pipelines.tracking import connect, tracked_run
 from serving.models import load_version
 from serving.ownership import Places, absolute, bind
-from serving.queries import (
-    Batch,
-    BatchWriter,
-    Durations,
-    await_end,
-    file_stream,
-    parse_trigger,
-    source_schema,
-    start_query,
-)
+from serving.queries import Batch, BatchWriter, Durations, await_end, parse_trigger, start_query
 from serving.registry import resolve
 from serving.scoring import scored
 from serving.sinks import ConsoleSink, ParquetSink, Sink, SinkName, parse_sinks
+from serving.sources import file_stream, lead_files
 
 
 class StreamOptions(BaseModel, frozen=True, extra="forbid"):
@@ -111,12 +103,12 @@ def run_stream(
     """Run the stream within a tracked run, until it ends by itself (available_now) or `stop` is set.
 
     `report` is called after every micro-batch, on another thread; without it a line is printed. The errors of
-    serving.queries, serving.ownership, serving.scoring and serving.models come before the first batch.
+    serving.sources, ownership, scoring, registry and models come before the first batch.
     """
     _check(options)
     places, storage = _places(spark, settings, options), Storage(spark)
     with tracked_run(settings, "stream", {**options.model_dump(), **_params(places)}) as run:
-        schema = source_schema(spark, places.source)
+        schema = lead_files(spark, places.source).schema
         version = resolve(connect(settings), settings.model_name, options.version)
         mlflow.set_tags({"model_name": version.name, "model_version": str(version.version)})
         leads = file_stream(spark, places.source, schema, options.max_files_per_trigger)

@@ -14,74 +14,41 @@ import pytest
 from pyspark.sql import SparkSession
 from rich.console import Console
 
-from features.contract import Contract
-from features.contract_file import parse_yaml
-from features.stages import ForestParams, pipeline
 from features.storage import Storage
 from pipelines.settings import Settings
 from pipelines.stream import StreamOptions, StreamSummary, run_stream
-from pipelines.tracking import connect, log_model, register_model
 from serving.ownership import MARKER, Entangled, NotOurs, OtherQuery, Places, bind
-from serving.queries import BadSource, BadTrigger, Durations, QueryFailed, parse_trigger
+from serving.queries import BadTrigger, Durations, parse_trigger
 from serving.scoring import UnfitLeads
 from serving.sinks import UnknownSink, parse_sinks
+from serving.sources import BadSource
+from tests.leads import small_leads
+from tests.served import served, write_files
 
-CONTRACT = """
-name: tiny
-score_at: browsing
-fields:
-  - {name: ProspectID, source: Id, kind: id, known_at: capture}
-  - {name: LeadNumber, source: Number, kind: order, known_at: capture}
-  - {name: ContactedAgent, source: Converted, kind: label, known_at: outcome}
-  - {name: Visits, source: Visits, kind: numeric, known_at: browsing}
-  - {name: City, source: City, kind: category, known_at: capture}
-"""
-LEADS = "ProspectID string, LeadNumber double, ContactedAgent int, Visits double, City string"
 FILES, PER_FILE = 3, 30
-
-
-def some_leads(spark: SparkSession, first: int, count: int):
-    rows = [(f"p{i}", float(i), int(i % 10 >= 5), float(i % 10), "Pune") for i in range(first, first + count)]
-    return spark.createDataFrame(rows, LEADS).coalesce(1)
-
-
-def add_file(spark: SparkSession, source: Path, name: str, first: int, count: int = PER_FILE) -> Path:
-    """Put one Parquet file of leads into a folder, whole, as a producer must."""
-    aside = source.parent / f"aside-{name}"
-    some_leads(spark, first, count).write.parquet(str(aside))
-    source.mkdir(exist_ok=True)
-    target = source / f"{name}.parquet"
-    next(aside.glob("*.parquet")).rename(target)
-    shutil.rmtree(aside)
-    return target
+LEADS = FILES * PER_FILE
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory, spark: SparkSession) -> Iterator[Path]:
-    """A folder with a contract, a source of 3 files, and a store with a tiny model in Production."""
-    folder = tmp_path_factory.mktemp("stream")
-    (folder / "tiny.yaml").write_text(CONTRACT)
-    before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
-    client = connect(Settings())
-    client.create_experiment("tiny", artifact_location=(folder / "artifacts").as_uri())
-    mlflow.set_experiment("tiny")
-    fields, leads = parse_yaml(CONTRACT, Contract, "tiny.yaml").features, some_leads(spark, 0, 40)
-    model = pipeline(fields, ForestParams(trees=2, depth=2), "ContactedAgent").fit(leads)
-    with mlflow.start_run():
-        number = register_model("tiny", log_model(model, fields, leads), {})
-    client.set_registered_model_alias("tiny", "Production", str(number))
-    for index in range(FILES):
-        add_file(spark, folder / "source", f"{index}", index * PER_FILE)
-    yield folder
-    mlflow.set_tracking_uri(before)
+def store(tmp_path_factory: pytest.TempPathFactory, spark: SparkSession) -> Iterator[Settings]:
+    """A source of 3 files with 30 leads each, and a small model in Production."""
+    with served(spark, tmp_path_factory.mktemp("stream")) as settings:
+        write_files(small_leads(spark, LEADS), Path(settings.stream), FILES)
+        yield settings
 
 
 @pytest.fixture
-def settings(store: Path, tmp_path: Path) -> Settings:
+def settings(store: Settings, tmp_path: Path) -> Settings:
     """A fresh data folder whose stream side holds the three files."""
-    shutil.copytree(store / "source", tmp_path / "stream")
-    return Settings(data=str(tmp_path), contract_file=store / "tiny.yaml", model_name="tiny", experiment="tiny")
+    shutil.copytree(store.stream, tmp_path / "stream")
+    return store.model_copy(update={"data": str(tmp_path)})
+
+
+def add_five(spark: SparkSession, settings: Settings) -> Path:
+    """Let a file of five new leads arrive."""
+    new = small_leads(spark, LEADS + 5).where(f"Number >= {LEADS}")
+    write_files(new, Path(settings.stream), 1, first=FILES)
+    return Path(settings.stream, f"part-{FILES:03d}.parquet")
 
 
 def run_to_end(spark: SparkSession, settings: Settings, **options) -> StreamSummary:
@@ -89,16 +56,16 @@ def run_to_end(spark: SparkSession, settings: Settings, **options) -> StreamSumm
 
 
 def ids_in_sink(spark: SparkSession, settings: Settings) -> Counter:
-    return Counter(r.ProspectID for r in spark.read.parquet(f"{settings.data}/scores/stream").collect())
+    return Counter(r.LeadId for r in spark.read.parquet(f"{settings.data}/scores/stream").collect())
 
 
 def once(count: int) -> Counter:
-    return Counter(f"p{i}" for i in range(count))
+    return Counter(f"lead-{i:05d}" for i in range(count))
 
 
 def test_every_lead_of_the_source_is_in_the_sink_once(spark, settings):
     run_to_end(spark, settings)
-    assert ids_in_sink(spark, settings) == once(FILES * PER_FILE)
+    assert ids_in_sink(spark, settings) == once(LEADS)
 
 
 def test_a_batch_has_a_folder_of_its_own_that_any_reader_finds(spark, settings):
@@ -109,14 +76,14 @@ def test_a_batch_has_a_folder_of_its_own_that_any_reader_finds(spark, settings):
 
 def test_a_second_run_scores_only_what_arrived_since(spark, settings):
     run_to_end(spark, settings)
-    add_file(spark, Path(settings.stream), "late", 90, 5)
+    add_five(spark, settings)
     assert run_to_end(spark, settings).rows == 5
-    assert ids_in_sink(spark, settings) == once(95)
+    assert ids_in_sink(spark, settings) == once(LEADS + 5)
 
 
 def test_a_file_a_year_older_than_the_others_is_scored_too(spark, settings):
     run_to_end(spark, settings)
-    late = add_file(spark, Path(settings.stream), "late", 90, 5)
+    late = add_five(spark, settings)
     year_ago = time.time() - 365 * 86400
     os.utime(late, (year_ago, year_ago))
     assert run_to_end(spark, settings).rows == 5
@@ -127,7 +94,7 @@ def test_a_batch_that_was_written_but_not_committed_is_not_doubled(spark, settin
     for left in Path(settings.data).glob("checkpoints/stream/commits/*2*"):
         left.unlink()
     assert run_to_end(spark, settings).rows == PER_FILE
-    assert ids_in_sink(spark, settings) == once(FILES * PER_FILE)
+    assert ids_in_sink(spark, settings) == once(LEADS)
 
 
 def test_what_a_killed_process_had_begun_to_write_is_never_read(spark, settings):
@@ -135,7 +102,7 @@ def test_what_a_killed_process_had_begun_to_write_is_never_read(spark, settings)
     output = Path(settings.data, "scores", "stream")
     begun = output / "_staging" / "000002-killed"
     shutil.copytree(next(output.glob("query=*/batch=000002")), begun)
-    assert ids_in_sink(spark, settings) == once(FILES * PER_FILE)
+    assert ids_in_sink(spark, settings) == once(LEADS)
     run_to_end(spark, settings)
     assert not begun.exists()
 
@@ -147,7 +114,7 @@ def test_a_stop_ends_the_stream_after_a_whole_batch_and_the_rest_follows_later(s
     written = len(list(Path(settings.data).glob("scores/stream/query=*/batch=*")))
     assert (first.batches, written) == (1, 1)
     assert run_to_end(spark, settings).batches == FILES - 1
-    assert ids_in_sink(spark, settings) == once(FILES * PER_FILE)
+    assert ids_in_sink(spark, settings) == once(LEADS)
 
 
 def test_several_files_may_go_into_one_batch(spark, settings):
@@ -156,14 +123,14 @@ def test_several_files_may_go_into_one_batch(spark, settings):
 
 def test_a_file_without_rows_is_a_batch_of_none(spark, settings):
     shutil.rmtree(settings.stream)
-    add_file(spark, Path(settings.stream), "none", 0, 0)
+    write_files(small_leads(spark, 1).where("false"), Path(settings.stream), 1)
     assert run_to_end(spark, settings).rows == 0
 
 
 def test_the_run_records_what_was_scored_and_how_fast(spark, settings):
     summary = run_to_end(spark, settings)
     metrics = mlflow.get_run(summary.run_id).data.metrics
-    assert (metrics["rows_scored"], metrics["batches"]) == (FILES * PER_FILE, FILES)
+    assert (metrics["rows_scored"], metrics["batches"]) == (LEADS, FILES)
     assert 0 < metrics["batch_p50_ms"] <= metrics["batch_p95_ms"]
 
 
@@ -172,7 +139,7 @@ def test_the_console_shows_twenty_leads_a_batch_with_its_number_and_row_count(sp
     run_stream(spark, settings, StreamOptions(available_now=True, sink="console"), console=console)
     shown = console.file.getvalue()
     assert "batch 2: 20 of 30 scored leads" in shown
-    assert shown.count("│ p") == FILES * 20
+    assert shown.count("│ lead-") == FILES * 20
 
 
 def test_a_query_for_the_console_alone_writes_no_scores(spark, settings):
@@ -184,12 +151,12 @@ def test_both_sinks_get_every_batch(spark, settings):
     console = Console(file=io.StringIO(), width=200)
     run_stream(spark, settings, StreamOptions(available_now=True, sink="console,parquet"), console=console)
     assert "batch 2: 20 of 30 scored leads" in console.file.getvalue()
-    assert ids_in_sink(spark, settings) == once(FILES * PER_FILE)
+    assert ids_in_sink(spark, settings) == once(LEADS)
 
 
 def test_a_source_that_lacks_a_column_is_refused_before_anything_is_written(spark, settings):
     shutil.rmtree(settings.stream)
-    some_leads(spark, 0, 5).drop("City").write.parquet(settings.stream)
+    small_leads(spark, 5).drop("City").write.parquet(settings.stream)
     with pytest.raises(UnfitLeads, match="lack City"):
         run_to_end(spark, settings)
     assert os.listdir(settings.data) == ["stream"]
@@ -199,7 +166,7 @@ def test_a_refused_start_is_on_record_in_its_run(spark, settings):
     shutil.rmtree(settings.stream)
     with pytest.raises(BadSource, match="not a folder"):
         run_to_end(spark, settings)
-    run = mlflow.search_runs(experiment_names=["tiny"], max_results=1, output_format="list")[0]
+    run = mlflow.search_runs(experiment_names=[settings.experiment], max_results=1, output_format="list")[0]
     assert run.info.status == "FAILED"
     assert "not a folder" in run.data.tags["error"]
 
@@ -211,10 +178,11 @@ def test_an_empty_source_is_refused(spark, settings):
         run_to_end(spark, settings)
 
 
-def test_a_damaged_file_ends_the_stream_by_name(spark, settings):
+@pytest.mark.parametrize("name", ["a-damaged", "z-damaged"])  # the schema is read from the first file by name
+def test_a_damaged_file_ends_the_stream_by_name(spark, settings, name):
     run_to_end(spark, settings)
-    Path(settings.stream, "damaged.parquet").write_bytes(b"PAR1 no parquet PAR1")
-    with pytest.raises(QueryFailed, match=r"damaged\.parquet"):
+    Path(settings.stream, f"{name}.parquet").write_bytes(b"PAR1 no parquet PAR1")
+    with pytest.raises(BadSource, match=rf"{name}\.parquet cannot be read"):
         run_to_end(spark, settings)
 
 
@@ -248,7 +216,7 @@ def test_a_full_checkpoint_folder_without_our_marker_is_not_used(spark, places):
 def test_a_lost_checkpoint_is_not_made_anew_for_an_output_with_scores(spark, places):
     bind(Storage(spark), places, "m")
     shutil.rmtree(path_of(places.checkpoint))
-    with pytest.raises(OtherQuery, match="is gone; a new one would score every lead again. Name a new output"):
+    with pytest.raises(OtherQuery, match=r"is gone; a new one would score every lead again\. Name a new output"):
         bind(Storage(spark), places, "m")
 
 
@@ -293,7 +261,7 @@ def test_a_kill_between_the_two_markers_is_mended(spark, places):
 
 
 def test_an_output_inside_the_source_is_refused(spark, places):
-    with pytest.raises(Entangled, match="the output .* lies in the source"):
+    with pytest.raises(Entangled, match=r"the output .* lies in the source"):
         bind(Storage(spark), Places(places.source, f"{places.source}/scores", places.checkpoint), "m")
 
 

@@ -1,0 +1,75 @@
+"""Loading the model of a registry version, whole, leaving nothing behind on disk."""
+
+import logging
+import tempfile
+import uuid
+
+import mlflow
+from mlflow.environment_variables import MLFLOW_DFS_TMP
+from mlflow.exceptions import MlflowException
+from pyspark.ml import PipelineModel
+from pyspark.sql import SparkSession
+
+from features.storage import Storage, join
+from serving.errors import ServingError
+from serving.registry import ResolvedVersion
+
+
+class ModelUnreadable(ServingError):
+    """The artifact of a registry version is missing or damaged, or is not a Spark pipeline."""
+
+
+class SignatureMissing(ServingError):
+    """A registry version was logged without a signature."""
+
+
+def load_version(spark: SparkSession, version: ResolvedVersion) -> PipelineModel:
+    """Load the Spark pipeline of a registry version, by the tracking store that MLflow points at.
+
+    The artifact is downloaded to a temporary folder of its own (TMPDIR; on a cluster whose default file system
+    is not local, also to MLFLOW_DFS_TMP). Both copies are gone on return: Spark has read every stage into memory
+    by then. ModelUnreadable where the artifact is missing or damaged.
+    """
+    # MLflow says at INFO that a models:/ address is no path, on every load.
+    logging.getLogger("mlflow.spark").setLevel(logging.WARNING)
+    dfs_copy = join(MLFLOW_DFS_TMP.get(), f"lead-scoring-{uuid.uuid4().hex}")
+    with tempfile.TemporaryDirectory(prefix="lead-scoring-model-") as folder:
+        try:
+            model = mlflow.spark.load_model(version.uri, dfs_tmpdir=dfs_copy, dst_path=folder)
+        except Exception as error:  # MLflow, Hadoop, Py4J and the JSON reader each raise their own
+            raise ModelUnreadable(_unreadable(version, error)) from error
+        finally:
+            Storage(spark).delete(dfs_copy)
+    if not isinstance(model, PipelineModel):
+        raise ModelUnreadable(
+            f"{version.name} version {version.version} holds a {type(model).__name__}, not a Spark PipelineModel; "
+            "promote a version that train or a sweep has registered."
+        )
+    return model
+
+
+def required_columns(version: ResolvedVersion) -> tuple[str, ...]:
+    """Names of the lead fields that a version takes, in the order of its MLflow signature.
+
+    SignatureMissing where it was logged without one; ModelUnreadable where its MLmodel file cannot be read.
+    """
+    with tempfile.TemporaryDirectory(prefix="lead-scoring-model-") as folder:
+        try:
+            path = mlflow.artifacts.download_artifacts(artifact_uri=f"{version.uri}/MLmodel", dst_path=folder)
+            signature = mlflow.models.Model.load(path).signature
+        except (MlflowException, OSError, ValueError) as error:
+            raise ModelUnreadable(_unreadable(version, error)) from error
+    if signature is None or not signature.inputs:
+        raise SignatureMissing(
+            f"{version.name} version {version.version} was logged without a signature, so the columns it takes are "
+            "unknown; log it with one, or promote a version that train or a sweep has registered."
+        )
+    return tuple(signature.inputs.input_names())
+
+
+def _unreadable(version: ResolvedVersion, error: Exception) -> str:
+    said = str(error).strip().splitlines() or [type(error).__name__]
+    return (
+        f"{version.name} version {version.version} cannot be loaded: its artifact is missing or "
+        f"damaged ({said[0][:300]}). Restore the artifact store, or serve another version (`mlflow run . -e rollback`)."
+    )

@@ -1,0 +1,111 @@
+"""The scoring plan: leads in, one row per lead out, the same for a batch and for a stream."""
+
+import difflib
+from collections.abc import Sequence
+
+from pyspark.ml import PipelineModel, Transformer
+from pyspark.ml.functions import vector_to_array
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql.types import (
+    CharType,
+    DataType,
+    IntegralType,
+    NullType,
+    NumericType,
+    StringType,
+    StructType,
+    VarcharType,
+)
+
+from features.contract import Contract, Kind
+from serving.errors import ServingError
+from serving.registry import ResolvedVersion
+
+READS = ("inputCol", "inputCols", "featuresCol")
+WRITES = ("outputCol", "outputCols", "predictionCol", "probabilityCol", "rawPredictionCol", "leafCol")
+
+
+class UnfitLeads(ServingError):
+    """Leads lack columns that the model takes, or carry them in a type that does not fit the contract."""
+
+
+def scored(leads: DataFrame, model: PipelineModel, version: ResolvedVersion, contract: Contract) -> DataFrame:
+    """One row per lead, for a batch or a streaming DataFrame; nothing runs until the result is read.
+
+    Columns: the contract's id (string), `score` (double, 0-100, one decimal), `probability` (double, of label 1),
+    `prediction` (int, 0 or 1), `model_version` (int), `scored_at` (timestamp: when the query or micro-batch began)
+    and the contract's label where `leads` carry it. UnfitLeads names every missing or ill-typed column.
+    """
+    features = _typed_features(leads.schema, input_columns(model), contract)
+    label = [contract.label.name] if contract.label.name in leads.columns else []
+    lead = F.col(contract.id.name).cast("string").alias(contract.id.name)
+    # Only what is needed goes in: a column named like one of the model's own would end the query.
+    predicted = model.transform(leads.select(lead, *label, *features))
+    probability = vector_to_array(F.col("probability"))[1]
+    return predicted.select(
+        contract.id.name,
+        F.round(probability * 100, 1).alias("score"),
+        probability.alias("probability"),
+        F.col("prediction").cast("int").alias("prediction"),
+        F.lit(version.version).cast("int").alias("model_version"),
+        F.current_timestamp().alias("scored_at"),
+        *label,
+    )
+
+
+def input_columns(model: PipelineModel) -> tuple[str, ...]:
+    """Columns that a fitted pipeline takes from outside: those read by a stage and written by none before it."""
+    read: dict[str, None] = {}
+    written: set[str] = set()
+    for stage in _flat(model):
+        read.update(dict.fromkeys(name for name in _columns(stage, READS) if name not in written))
+        written.update(_columns(stage, WRITES))
+    return tuple(read)
+
+
+def _flat(model: PipelineModel) -> list[Transformer]:
+    nested = [_flat(s) if isinstance(s, PipelineModel) else [s] for s in model.stages]
+    return [stage for stages in nested for stage in stages]
+
+
+def _columns(stage: Transformer, params: Sequence[str]) -> list[str]:
+    values = [stage.getOrDefault(p) for p in params if stage.hasParam(p) and stage.isDefined(p)]
+    return [name for value in values for name in ([value] if isinstance(value, str) else value) if name]
+
+
+def _typed_features(schema: StructType, names: Sequence[str], contract: Contract) -> list[Column]:
+    """The model's input columns, cast to what the contract's kinds mean: numeric double, category string."""
+    found = {field.name: field.dataType for field in schema.fields}
+    missing = [name for name in (contract.id.name, *names) if name not in found]
+    if missing:
+        raise UnfitLeads(
+            f"the leads lack {', '.join(missing)}, which the model and the contract {contract.name!r} need."
+            f"{_suggestions(missing, list(found))} Rename the columns, prepare the leads by the contract, "
+            "or serve a version of another feature set."
+        )
+    numeric = {f.name for f in contract.fields if f.kind in (Kind.NUMERIC, Kind.ORDER)}
+    wrong = [
+        f"{name} is {found[name].simpleString()}, expected {'a number' if name in numeric else 'a string'}"
+        for name in names
+        if not _fits(found[name], name in numeric)
+    ]
+    if wrong:
+        raise UnfitLeads(
+            f"the leads have columns of a wrong type: {'; '.join(wrong)}. Cast them, or prepare the leads by the "
+            f"contract {contract.name!r}."
+        )
+    return [F.col(name).cast("double" if name in numeric else "string").alias(name) for name in names]
+
+
+def _fits(found: DataType, numeric: bool) -> bool:
+    # Text is never read as a number, nor a decimal as text: "abc" would end the query, 1.0 and "1" would not match.
+    if numeric:
+        return isinstance(found, NumericType | NullType)
+    return isinstance(found, StringType | CharType | VarcharType | IntegralType | NullType)
+
+
+def _suggestions(missing: Sequence[str], found: Sequence[str]) -> str:
+    near = {name: difflib.get_close_matches(name, found, n=1) for name in missing}
+    said = [f"{match[0]} for {name}" for name, match in near.items() if match]
+    return f" Closest columns found: {', '.join(said)}." if said else ""

@@ -1,0 +1,63 @@
+"""Running entry points as a user does: one process each, with an environment of its own."""
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipelines.settings import ROOT
+from tests.leads import SMALL
+
+LENIENT_GATE = "min_auc: 0.5\nmax_auc_drop: 0.5\n"
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """A folder with data, a contract and a gate of its own, and a tracking store."""
+
+    folder: Path
+    tracking_uri: str
+
+    @classmethod
+    def at(cls, folder: Path, tracking_uri: str = "") -> "Workplace":
+        """Set one up for the small leads of tests."""
+        (folder / "leads.yaml").write_text(SMALL, encoding="utf-8")
+        (folder / "gate.yaml").write_text(LENIENT_GATE, encoding="utf-8")
+        return cls(folder, tracking_uri or f"sqlite:///{folder / 'mlflow.db'}")
+
+    @property
+    def data(self) -> Path:
+        """Where the entry points keep their data."""
+        return self.folder / "data"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment of a command."""
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("LEADS_", "MLFLOW_", "SPARK_", "PYSPARK_"))}
+        return kept | {
+            "LEADS_DATA": str(self.data),
+            "LEADS_CONTRACT_FILE": str(self.folder / "leads.yaml"),
+            "LEADS_GATE_FILE": str(self.folder / "gate.yaml"),
+            "MLFLOW_TRACKING_URI": self.tracking_uri,
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+            "PYTHONPATH": str(ROOT),
+        }
+
+    def run(self, entry: str, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run one entry point to its end."""
+        return subprocess.run(
+            [sys.executable, "-m", f"pipelines.{entry}", *words],
+            capture_output=True,
+            text=True,
+            cwd=self.folder,
+            env=self.environment | environment,
+            timeout=300,
+            check=False,
+        )
+
+    def must(self, entry: str, *words: str) -> str:
+        """Run one entry point that has to succeed; what it said on stdout."""
+        ended = self.run(entry, *words)
+        assert ended.returncode == 0, f"{entry} ended with {ended.returncode}: {ended.stderr[-3000:]}"
+        return ended.stdout

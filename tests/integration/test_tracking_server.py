@@ -1,0 +1,60 @@
+"""The whole way through a real MLflow tracking server: SQL backend, artifacts through HTTP."""
+
+import pyarrow.dataset as ds
+import pytest
+from mlflow import MlflowClient
+
+from pipelines.settings import Settings
+from tests.commands import Workplace
+from tests.leads import small_csv
+
+NAME = Settings().model_name
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory, mlflow_server):
+    folder = tmp_path_factory.mktemp("through-http")
+    place = Workplace.at(folder, mlflow_server.uri)
+    place.must("prepare", "--csv", str(small_csv(folder / "leads.csv")), "--stream-files", "5")
+    place.must("train", "--trees", "10", "--depth", "4")
+    place.must("promote", "--reason", "first")
+    place.must("stream", "--available-now", "true", "--sink", "parquet")
+    return place
+
+
+@pytest.fixture(scope="module")
+def client(place):
+    return MlflowClient(place.tracking_uri)
+
+
+def test_every_entry_point_left_a_finished_run(place, client):
+    experiment = client.get_experiment_by_name(Settings().experiment)
+    runs = client.search_runs([experiment.experiment_id])
+    assert {r.data.tags["entry_point"] for r in runs if r.info.status == "FINISHED"} == {
+        "prepare",
+        "train",
+        "promote",
+        "stream",
+    }
+
+
+def test_artifacts_went_through_the_server(client):
+    run_id = client.get_model_version_by_alias(NAME, "Production").run_id
+    assert client.get_run(run_id).info.artifact_uri.startswith("mlflow-artifacts:")
+    assert "plots/roc.png" in {a.path for a in client.list_artifacts(run_id, "plots")}
+
+
+def test_the_stream_scored_every_lead_once_by_the_promoted_version(place, client):
+    def ids(folder):
+        return sorted(ds.dataset(folder, partitioning=None).to_table(columns=["LeadId"])["LeadId"].to_pylist())
+
+    scores = ds.dataset(place.data / "scores" / "stream", partitioning=None).to_table()
+    assert ids(place.data / "scores" / "stream") == ids(place.data / "stream")
+    production = client.get_model_version_by_alias(NAME, "Production").version
+    assert {str(v) for v in scores["model_version"].to_pylist()} == {production}
+
+
+def test_a_repeated_promotion_changes_nothing(place, client):
+    before = client.get_model_version_by_alias(NAME, "Production")
+    place.must("promote", "--reason", "again")
+    assert client.get_model_version_by_alias(NAME, "Production") == before

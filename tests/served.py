@@ -1,0 +1,62 @@
+"""A small forest in Production, in a tracking store of its own, without running any entry point."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import mlflow
+import pyarrow.parquet as pq
+from pyspark.ml import PipelineModel
+from pyspark.sql import DataFrame, SparkSession
+
+from features.stages import ForestParams, pipeline
+from pipelines.settings import Settings
+from pipelines.tracking import connect, log_model, register_model
+from tests.leads import SMALL, small_contract, small_leads
+
+
+def small_model(spark: SparkSession) -> PipelineModel:
+    """Three shallow trees on the small leads."""
+    contract = small_contract()
+    stages = pipeline(contract.feature_set("available"), ForestParams(trees=3, depth=3), contract.label.name)
+    return stages.fit(small_leads(spark))
+
+
+@contextmanager
+def served(spark: SparkSession, folder: Path, model: PipelineModel | None = None) -> Iterator[Settings]:
+    """Inside the block MLflow points at a store in `folder` (laid out as a Workplace) with a small model in Production."""
+    (folder / "leads.yaml").write_text(SMALL, encoding="utf-8")
+    settings = Settings(data=str(folder / "data"), contract_file=folder / "leads.yaml")
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(f"sqlite:///{folder / 'mlflow.db'}")
+    try:
+        client = connect(settings)
+        client.create_experiment(settings.experiment, artifact_location=(folder / "artifacts").as_uri())
+        number = register_small(spark, settings, settings.model_name, model or small_model(spark))
+        client.set_registered_model_alias(settings.model_name, "Production", str(number))
+        yield settings
+    finally:
+        mlflow.set_tracking_uri(before)
+
+
+def register_small(spark: SparkSession, settings: Settings, name: str, model: PipelineModel) -> int:
+    """Log a model of the small leads and make a version of it; its number."""
+    mlflow.set_experiment(settings.experiment)
+    with mlflow.start_run():
+        logged = log_model(model, small_contract().feature_set("available"), small_leads(spark, 10))
+        return register_model(name, logged, {"feature_set": "available"})
+
+
+def write_files(leads: DataFrame, folder: Path, files: int, first: int = 0) -> None:
+    """Add leads to a folder as Parquet files of equal size, whole, numbered from `first`."""
+    aside = folder.with_name(f"{folder.name}-aside")
+    leads.coalesce(1).write.parquet(str(aside))
+    table = pq.read_table(aside)
+    size = -(-table.num_rows // files)
+    folder.mkdir(parents=True, exist_ok=True)
+    for index in range(files):
+        part = aside / f"part-{first + index:03d}.parquet"
+        pq.write_table(table.slice(index * size, size), part)
+        part.rename(folder / part.name)
+    shutil.rmtree(aside)
