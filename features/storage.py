@@ -37,9 +37,10 @@ class Storage:
     """File operations on URIs; a path without a scheme belongs to the session's default file system."""
 
     def __init__(self, spark: SparkSession) -> None:
-        self._jvm: Any = spark._jvm
+        jvm: Any = spark._jvm
+        self._jvm = jvm
         self._gateway: Any = spark.sparkContext._gateway
-        self._rename: Any = getattr(self._jvm.org.apache.hadoop.fs, "Options$Rename")
+        self._rename: Any = getattr(jvm.org.apache.hadoop.fs, "Options$Rename")  # the enum Options.Rename
         self._conf: Any = spark._jsparkSession.sessionState().newHadoopConf()
 
     def exists(self, uri: str) -> bool:

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from pyspark.sql import DataFrame, SparkSession
 from pyspark.errors import AnalysisException
+from pyspark.sql import DataFrame, SparkSession
 
 from features.errors import LeadScoringError
 from features.storage import Storage, join

@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 import mlflow
 import typer
-from features.sample import load_profile, write_sample
 from pyspark import StorageLevel
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -15,6 +14,7 @@ from pyspark.sql import functions as F
 from features.contract import Contract
 from features.errors import LeadScoringError
 from features.ingest import Counts, Leads, check_leads, read_leads
+from features.sample import load_profile, write_sample
 from features.splits import EmptySplit, Split, TrainTest, content_hash, file_number, split_leads
 from features.storage import Storage, join
 from pipelines.commands import run_command

@@ -6,8 +6,6 @@ from typing import Annotated
 
 import mlflow
 import typer
-from py4j.protocol import Py4JJavaError
-from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, Observation, SparkSession
 from pyspark.sql import functions as F
 
@@ -23,7 +21,7 @@ from serving.models import load_version
 from serving.ownership import absolute, read_marker, write_marker
 from serving.registry import ResolvedVersion, resolve
 from serving.scoring import scored
-from serving.sources import BadSource, lead_files, unreadable_file
+from serving.sources import BadSource, lead_files, naming_unreadable_files
 
 KIND = "scores of a batch"
 
@@ -119,12 +117,11 @@ def _write(storage: Storage, plan: DataFrame, target: str, version: ResolvedVers
     staged, rows = join(parent, f".{name}.part"), Observation()
     storage.delete(staged)
     try:
-        plan.observe(rows, F.count(F.lit(1)).alias("rows")).write.parquet(staged)
+        with naming_unreadable_files():
+            plan.observe(rows, F.count(F.lit(1)).alias("rows")).write.parquet(staged)
         write_marker(storage, staged, KIND, model=version.name, version=str(version.version), source=source)
         storage.delete(target)
         storage.move(staged, target)
-    except (PySparkException, Py4JJavaError) as error:
-        raise unreadable_file(error) or error from error
     finally:
         storage.delete(staged)
     return int(rows.get["rows"])

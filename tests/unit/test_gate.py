@@ -86,7 +86,14 @@ def test_too_few_test_leads_fail(leads):
 
 @pytest.mark.parametrize(
     "probe",
-    [None, Probe(0, 0, 0, 0), Probe(52, 51, 51, 51), Probe(52, 53, 53, 53), Probe(52, 52, 51, 51), Probe(52, 52, 52, 51)],
+    [
+        None,
+        Probe(0, 0, 0, 0),
+        Probe(52, 51, 51, 51),
+        Probe(52, 53, 53, 53),
+        Probe(52, 52, 51, 51),
+        Probe(52, 52, 52, 51),
+    ],
 )
 def test_a_probe_lead_lost_doubled_not_finite_or_out_of_range_fails(probe):
     assert failed(probe=probe) == ["probe leads"]

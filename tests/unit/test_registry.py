@@ -1,5 +1,8 @@
 """The registry's moves, on a real MLflow registry in SQLite; a version needs an artifact, not a Spark model."""
 
+import contextlib
+import itertools
+import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -99,7 +102,9 @@ def undo(client, name, to=None, hours=10):
 
 def state(client, name):
     """All that a move may change: aliases, and stage and tags by version."""
-    return dict(client.get_registered_model(name).aliases), {v.version: (v.stage, v.tags) for v in versions(client, name)}
+    return dict(client.get_registered_model(name).aliases), {
+        v.version: (v.stage, v.tags) for v in versions(client, name)
+    }
 
 
 def aliases(client, name):
@@ -345,63 +350,66 @@ def test_a_rolled_back_version_that_is_promoted_again_is_no_longer_marked(client
     assert undo(client, name).production.version == 1
 
 
-def killed_and_repeated(store, client, model, move):
-    """Kill `move` after each of its changes and repeat it; the state after every repeat, and where Production was."""
-    lives, ends = 0, []
-    while True:
-        name = make_model(store, client, f"{model}-{lives}")
-        prepare_history(client, name)
+@pytest.fixture(scope="module")
+def history(store, tmp_path_factory):
+    """A function that gives the URI of a new registry: version 3 in Production, 1 and 2 before it, 4 rolled back."""
+    folder, client = tmp_path_factory.mktemp("history"), MlflowClient(store[0])
+    make_model(store, client, "history")
+    promote(client, "history", 1)
+    promote(client, "history", 4)
+    undo(client, "history", hours=1)
+    promote(client, "history", 2)
+    promote(client, "history", 3)
+
+    def copied() -> str:
+        return f"sqlite:///{shutil.copy(store[0].removeprefix('sqlite:///'), folder / f'{next(numbers)}.db')}"
+
+    numbers = itertools.count()
+    return copied
+
+
+def outcome(client):
+    """Aliases, stages and the names of tags: the times of a first and a second attempt differ."""
+    marks = {number: sorted(found) for number, (_, found) in state(client, "history")[1].items()}
+    return aliases(client, "history"), stages(client, "history"), marks
+
+
+def killed_and_repeated(history, move):
+    """Kill `move` after each of its changes and repeat it: which version served in between, and the outcome."""
+    ends = []
+    for lives in itertools.count():
+        client = MlflowClient(uri := history())
         try:
-            move(DyingClient(store[0], lives), name, 0)
+            move(DyingClient(uri, lives), 0)
         except Killed:
-            died_in = aliases(client, name)["Production"]
-            try:
-                move(client, name, 1)
-            except NothingToRollBack:
-                pass
-            ends.append((died_in, aliases(client, name), stages(client, name), names_of_tags(client, name)))
-            lives += 1
+            served = aliases(client, "history")["Production"]
+            # A rollback that was complete when its process died has nothing left to undo.
+            with contextlib.suppress(NothingToRollBack):
+                move(client, 1)
+            ends.append((served, outcome(client)))
         else:
             return ends
-
-
-def prepare_history(client, name):
-    """Version 3 in Production; 1 and 2 served before; 4 was rolled back from."""
-    promote(client, name, 1)
-    promote(client, name, 4)
-    undo(client, name, hours=1)
-    promote(client, name, 2)
-    promote(client, name, 3)
-
-
-def names_of_tags(client, name):
-    return {number: sorted(found) for number, (_, found) in state(client, name)[1].items()}
-
-
-def uninterrupted(store, client, model, move):
-    name = make_model(store, client, model)
-    prepare_history(client, name)
-    move(client, name, 0)
-    return aliases(client, name), stages(client, name), names_of_tags(client, name)
 
 
 @pytest.mark.parametrize(
     "move",
     [
-        lambda client, name, hours: promote(client, name, 4, hours),
-        lambda client, name, hours: promote(client, name, 1, hours),
-        lambda client, name, hours: undo(client, name, None, 10 + hours),
-        lambda client, name, hours: undo(client, name, 1, 10 + hours),
-        lambda client, name, hours: undo(client, name, 4, 10 + hours),
+        lambda client, hours: promote(client, "history", 4, hours),
+        lambda client, hours: promote(client, "history", 1, hours),
+        lambda client, hours: undo(client, "history", None, 10 + hours),
+        lambda client, hours: undo(client, "history", 1, 10 + hours),
+        lambda client, hours: undo(client, "history", 4, 10 + hours),
     ],
     ids=["promote", "promote-again", "roll-back", "roll-back-to", "roll-back-to-one-rolled-back"],
 )
-def test_a_move_killed_after_any_change_and_repeated_ends_the_same(store, client, move, request):
-    wanted = uninterrupted(store, client, f"{request.node.callspec.id}-whole", move)
-    ends = killed_and_repeated(store, client, request.node.callspec.id, move)
+def test_a_move_killed_after_any_change_and_repeated_ends_the_same(history, move):
+    client = MlflowClient(history())
+    move(client, 0)
+    wanted = outcome(client)
+    ends = killed_and_repeated(history, move)
     assert len(ends) > 5
-    assert {died_in for died_in, *_ in ends} == {3, wanted[0]["Production"]}
-    assert [end for _, *end in ends] == [list(wanted)] * len(ends)
+    assert {served for served, _ in ends} == {3, wanted[0]["Production"]}
+    assert [end for _, end in ends] == [wanted] * len(ends)
 
 
 def test_until_the_alias_moves_a_killed_promotion_leaves_the_old_version_serving(store, client, name):
