@@ -12,6 +12,10 @@ from features.errors import FeaturesError
 
 AVAILABLE = "available"
 NAME_PATTERN = r"^[A-Za-z][A-Za-z0-9_]*$"
+# Columns that splits, models and scores add beside the lead's own.
+RESERVED = frozenset(
+    "features rawprediction probability prediction score model_version scored_at lead_group fold".split()
+)
 
 
 class UnknownFeatureSet(FeaturesError):
@@ -108,6 +112,8 @@ class LeadField(_Strict, frozen=True):
             raise ValueError(f"true_words and false_words of {self.name} must hold words, and none in common")
         if self.thousands not in ("", ",", ".", " ", "'"):
             raise ValueError(f"thousands of {self.name} must be a comma, a point, a space or an apostrophe")
+        if self.name.lower() in RESERVED:
+            raise ValueError(f"{self.name} is the name of a column that models and scores add; choose another name")
         if "__" in self.name:
             raise ValueError(f"{self.name} holds two underscores in a row, which models put behind the names of fields")
         return self

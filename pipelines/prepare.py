@@ -103,7 +103,8 @@ def default_csv(spark: SparkSession, settings: Settings, seed: int) -> str:
         "or name a file by -P csv=PATH."
     )
     path = (ROOT / "data" / "raw" if ":" in settings.raw else Path(settings.raw).resolve()) / SAMPLE
-    return write_sample(path, load_profile(ROOT / "conf" / "sample_profile.json"), seed=seed).as_uri()
+    made = write_sample(path, load_profile(ROOT / "conf" / "sample_profile.json"), seed=seed)
+    return f"file://{made}"
 
 
 def _write(

@@ -229,3 +229,8 @@ def test_the_digest_ignores_comments_and_layout():
 
 def test_the_digest_follows_a_limit():
     assert parsed(SMALL.replace("kind: numeric", "kind: numeric, limits: {max: 9}")).digest() != parsed().digest()
+
+
+@pytest.mark.parametrize("name", ["features", "Probability", "lead_group"])
+def test_a_field_must_not_take_the_name_of_a_column_that_models_add(name: str) -> None:
+    assert "choose another name" in complaint("{name: Visits,", f"{{name: {name},")

@@ -352,14 +352,15 @@ def test_a_rolled_back_version_that_is_promoted_again_is_no_longer_marked(client
 
 @pytest.fixture(scope="module")
 def history(store, tmp_path_factory):
-    """A function that gives the URI of a new registry: version 3 in Production, 1 and 2 before it, 4 rolled back."""
+    """A function that gives the URI of a new registry: version 3 in Production, 4 both restored and rolled back."""
     folder, client = tmp_path_factory.mktemp("history"), MlflowClient(store[0])
     make_model(store, client, "history")
-    promote(client, "history", 1)
-    promote(client, "history", 4)
-    undo(client, "history", hours=1)
-    promote(client, "history", 2)
-    promote(client, "history", 3)
+    for version in (1, 4, 2):
+        promote(client, "history", version)
+    undo(client, "history")
+    undo(client, "history", to=1)
+    for version in (2, 3):
+        promote(client, "history", version)
 
     def copied() -> str:
         return f"sqlite:///{shutil.copy(store[0].removeprefix('sqlite:///'), folder / f'{next(numbers)}.db')}"
@@ -388,19 +389,18 @@ def killed_and_repeated(history, move):
                 move(client, 1)
             ends.append((served, outcome(client)))
         else:
-            return ends
+            break
+    return ends
 
 
 @pytest.mark.parametrize(
     "move",
     [
         lambda client, hours: promote(client, "history", 4, hours),
-        lambda client, hours: promote(client, "history", 1, hours),
-        lambda client, hours: undo(client, "history", None, 10 + hours),
-        lambda client, hours: undo(client, "history", 1, 10 + hours),
-        lambda client, hours: undo(client, "history", 4, 10 + hours),
+        lambda client, hours: undo(client, "history", None, 20 + hours),
+        lambda client, hours: undo(client, "history", 4, 20 + hours),
     ],
-    ids=["promote", "promote-again", "roll-back", "roll-back-to", "roll-back-to-one-rolled-back"],
+    ids=["promote", "roll-back", "roll-back-to-a-rolled-back-one"],
 )
 def test_a_move_killed_after_any_change_and_repeated_ends_the_same(history, move):
     client = MlflowClient(history())
