@@ -1,8 +1,8 @@
 """promote: hold a version against the gate, and put it into Production when every check holds."""
 
-import getpass
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Annotated, Any
@@ -14,7 +14,7 @@ from pyspark.ml import PipelineModel
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from evaluation.gate import Check, Evidence, GateConditions, GateReport, Probe, attempted, judge
+from evaluation.gate import Check, Evidence, GateConditions, Probe, attempted, judge
 from evaluation.metrics import evaluate
 from features.contract import Contract, Kind
 from features.contract_file import load_yaml
@@ -22,11 +22,13 @@ from features.errors import LeadScoringError
 from features.stages import positive_probability, scored_columns
 from pipelines.commands import run_command
 from pipelines.datasets import Prepared, load_prepared
+from pipelines.rollback import who
 from pipelines.session import spark_session
 from pipelines.settings import Settings
 from pipelines.tracking import connect, tracked_run
 from serving.models import load_version
-from serving.registry import NoSuchAlias, ResolvedVersion, move_production, resolve, versions
+from serving.registry import ROLLED_BACK_AT, Move, NoSuchAlias, ResolvedVersion, move_production, resolve, versions
+from serving.scoring import input_columns
 
 BEST = "best"
 PROBE_LEADS = 50
@@ -34,7 +36,7 @@ NEVER_SEEN = "a value that no training lead had"
 
 
 class GateRefused(LeadScoringError):
-    """A version did not pass the gate; nothing was changed."""
+    """A version did not pass the gate, or Production moved while it was judged; nothing was changed."""
 
 
 class NoCandidate(LeadScoringError):
@@ -83,31 +85,31 @@ def run_promote(
     data = load_prepared(spark, settings)
     asked = {"version": version, "reason": reason, "allow_late_fields": ",".join(allowed)}
     with tracked_run(settings, "promote", asked):
-        candidate = _candidate(client, settings, data, contract, version, allowed)
-        production = _production(client, settings)
-        mlflow.set_tags({"model_name": candidate.name, "model_version": candidate.version, "promoted_by": _who()})
-        if production is not None and production.version == candidate.version:
+        bench = _Bench(spark, contract, data, _production(client, settings), allowed)
+        candidate = _candidate(client, settings.model_name, version, bench)
+        mlflow.set_tags({"model_name": candidate.name, "model_version": candidate.version, "promoted_by": who()})
+        if bench.serving == candidate.version:
             moved = _move(client, candidate, reason, {})
             mlflow.set_tag("decision", "repaired" if moved.changed else "unchanged")
             return Promotion(candidate.name, candidate.version, None, changed=False)
-        report = _judged(spark, conditions, contract, data, candidate, production, allowed)
+        report = judge(conditions, *_evidence(candidate, bench))
         mlflow.log_dict(report.as_dict(), "gate.json")
         mlflow.log_text(report.as_table(), "gate.md")
-        mlflow.set_tag("decision", "promoted" if report.passed else "refused")
         if not report.passed:
+            mlflow.set_tag("decision", "refused")
             failed = " ".join(str(check) for check in report.failures())
             raise GateRefused(f"{candidate.name} version {candidate.version} is not promoted. {failed}")
+        # The registry has no compare-and-set: this narrows the window for a second promoter to milliseconds.
+        if replace(bench, production=_production(client, settings)).serving != bench.serving:
+            raise GateRefused("Production moved while the gate was judging; run `mlflow run . -e promote` again.")
         moved = _move(client, candidate, reason, report.as_dict())
+        mlflow.set_tag("decision", "promoted")
         return Promotion(candidate.name, candidate.version, moved.replaced, moved.changed)
 
 
-def _move(client: MlflowClient, candidate: ResolvedVersion, reason: str, gate: dict[str, Any]) -> Any:
-    who, now = _who(), datetime.now(UTC)
-    return move_production(client, candidate.name, candidate.version, reason=reason, who=who, now=now, gate=gate)
-
-
-def _who() -> str:
-    return getpass.getuser()
+def _move(client: MlflowClient, candidate: ResolvedVersion, reason: str, gate: dict[str, Any]) -> Move:
+    now = datetime.now(UTC)
+    return move_production(client, candidate.name, candidate.version, reason=reason, who=who(), now=now, gate=gate)
 
 
 def _names(text: str, contract: Contract) -> tuple[str, ...]:
@@ -123,26 +125,52 @@ def _names(text: str, contract: Contract) -> tuple[str, ...]:
     return names
 
 
-def _candidate(
-    client: MlflowClient, settings: Settings, data: Prepared, contract: Contract, version: str, allowed: Sequence[str]
-) -> ResolvedVersion:
-    """The version asked for; `best` is the highest test AUC among versions of this data without late fields."""
+@dataclass(frozen=True)
+class _Bench:
+    """What every candidate is held against."""
+
+    spark: SparkSession
+    contract: Contract
+    data: Prepared
+    production: ResolvedVersion | None
+    allowed: Sequence[str]
+
+    @property
+    def serving(self) -> int | None:
+        return self.production.version if self.production else None
+
+
+def _candidate(client: MlflowClient, name: str, version: str, bench: _Bench) -> ResolvedVersion:
+    """The version asked for; `best` is the highest test AUC among versions of this data without late fields.
+
+    A version that was rolled back from is not the best, however high its AUC: it comes back by its number alone.
+    """
     if version != BEST:
-        return resolve(client, settings.model_name, version)
+        return resolve(client, name, version)
     found = [
         v
-        for v in versions(client, settings.model_name)
-        if v.tags.get("data_hash") == data.data_hash
-        and v.tags.get("test_auc_roc")
-        and set(contract.late_fields(_features(v))) <= set(allowed)
+        for v in versions(client, name)
+        if v.tags.get("data_hash") == bench.data.data_hash
+        and math.isfinite(_test_auc(v))
+        and _features(v)
+        and set(bench.contract.late_fields(_features(v))) <= set(bench.allowed)
+        and (ROLLED_BACK_AT not in v.tags or v.version == bench.serving)
     ]
     if not found:
         raise NoCandidate(
-            f"no version of {settings.model_name} was trained on the prepared data with fields known in time; train "
-            "one (`mlflow run . -e train`), or name a version: -P version=N."
+            f"no version of {name} was trained on the prepared data with fields known in time and was never rolled "
+            "back; train one (`mlflow run . -e train`), or name a version: -P version=N."
         )
-    # The newest of equals comes last in number and wins nothing: a re-trained twin replaces nobody.
-    return max(found, key=lambda v: (float(v.tags["test_auc_roc"]), -v.version))
+    # Among equals Production stays, and else the oldest wins: a re-trained twin replaces nobody.
+    return max(found, key=lambda v: (_test_auc(v), v.version == bench.serving, -v.version))
+
+
+def _test_auc(version: ResolvedVersion) -> float:
+    """The test AUC that a version is tagged with; NaN where it says none."""
+    try:
+        return float(version.tags.get("test_auc_roc", "nan"))
+    except ValueError:
+        return math.nan
 
 
 def _production(client: MlflowClient, settings: Settings) -> ResolvedVersion | None:
@@ -156,77 +184,65 @@ def _features(version: ResolvedVersion) -> list[str]:
     return [name for name in version.tags.get("features", "").split(",") if name]
 
 
-def _judged(
-    spark: SparkSession,
-    conditions: GateConditions,
-    contract: Contract,
-    data: Prepared,
-    candidate: ResolvedVersion,
-    production: ResolvedVersion | None,
-    allowed: Sequence[str],
-) -> GateReport:
-    """Collect the evidence; whatever cannot be had is a failed check."""
+def _evidence(candidate: ResolvedVersion, bench: _Bench) -> tuple[Any, ...]:
+    """What the gate judges by: the evidence, then a check for each attempt to collect it."""
     checks: list[Check] = []
 
-    def tried(name: str, work: Any, wanted: str, remedy: str) -> Any:
+    def tried(name: str, work: Callable[[], Any], wanted: str, remedy: str) -> Any:
         value, check = attempted(name, work, wanted, remedy)
         checks.append(check)
         return value
 
     retrain = "Train it again (`mlflow run . -e train`)."
-    model = tried("loads", partial(load_version, spark, candidate), "an artifact that loads", retrain)
+    model = tried("loads", partial(load_version, bench.spark, candidate), "an artifact that loads", retrain)
     metrics = probe = champion = None
     if model is not None:
-        metrics = tried("scores test leads", partial(_metrics, model, data, contract), "test leads scored", retrain)
-        probe = tried("scores probe leads", partial(_probe, spark, model, data, contract), "probe scored", retrain)
-    if production is not None:
+        metrics = tried("scores test leads", partial(_metrics, model, bench), "test leads scored", retrain)
+        probe = tried("scores probe leads", partial(_probe, model, bench), "probe scored", retrain)
+    if (serving := bench.production) is not None:
         restore = "Restore Production's artifact, or roll back (`mlflow run . -e rollback`)."
-        work = partial(_reloaded, spark, production, data, contract)
-        champion = tried("Production scores test leads", work, "test leads scored", restore)
-    names = _features(candidate)
+        champion = tried(
+            "Production scores", lambda: _metrics(load_version(bench.spark, serving), bench), "leads scored", restore
+        )
+    aucs = {"candidate_auc_roc": metrics and metrics["auc_roc"], "production_auc_roc": champion and champion["auc_roc"]}
+    mlflow.log_metrics({name: auc for name, auc in aucs.items() if auc is not None})
+    # The tag is what a version says of itself, the stages are what it does.
+    says, does = _features(candidate), input_columns(model) if model is not None else ()
+    names, known = tuple(dict.fromkeys([*says, *does])), {f.name for f in bench.contract.features}
     evidence = Evidence(
-        candidate_auc=metrics and metrics["auc_roc"],
-        has_production=production is not None,
-        production_auc=champion and champion["auc_roc"],
+        candidate_auc=aucs["candidate_auc_roc"],
+        has_production=bench.production is not None,
+        production_auc=aucs["production_auc_roc"],
         test_leads=metrics and metrics["rows"],
         probe=probe,
-        features=names,
-        late_fields=contract.late_fields(names),
-        unknown_fields=[n for n in names if n not in {f.name for f in contract.features}],
-        allowed_late_fields=allowed,
+        features=says,
+        late_fields=bench.contract.late_fields(names),
+        unknown_fields=[n for n in names if n not in known],
+        allowed_late_fields=bench.allowed,
         candidate_data_hash=candidate.tags.get("data_hash"),
-        data_hash=data.data_hash,
+        data_hash=bench.data.data_hash,
     )
-    return judge(conditions, evidence, *checks)
+    return evidence, *checks
 
 
-def _metrics(model: PipelineModel, data: Prepared, contract: Contract) -> dict[str, float]:
-    label = contract.label.name
-    return evaluate(model.transform(data.test).select(*scored_columns(label)), label)
+def _metrics(model: PipelineModel, bench: _Bench) -> dict[str, float]:
+    label = bench.contract.label.name
+    return evaluate(model.transform(bench.data.test).select(*scored_columns(label)), label)
 
 
-def _reloaded(spark: SparkSession, version: ResolvedVersion, data: Prepared, contract: Contract) -> dict[str, float]:
-    return _metrics(load_version(spark, version), data, contract)
-
-
-def _probe(spark: SparkSession, model: PipelineModel, data: Prepared, contract: Contract) -> Probe:
+def _probe(model: PipelineModel, bench: _Bench) -> Probe:
     """Send some test leads, a lead without any answer and one with words never seen through the model."""
-    probes = _probe_leads(data.test, contract)
-    sent = probes.count()
+    probes = _probe_leads(bench.data.test, bench.contract)
     p = F.col("p")
-    found = (
-        model.transform(probes)
-        .select(positive_probability().alias("p"))
-        .agg(
-            F.count(F.lit(1)).alias("returned"),
-            F.count_if(p.isNotNull() & ~F.isnan(p) & (F.abs(p) < float("inf"))).alias("finite"),
-            F.count_if(p.between(0, 1)).alias("in_range"),
-        )
-        .first()
+    counts = (
+        F.count(F.lit(1)),
+        F.count_if(p.isNotNull() & ~F.isnan(p) & (F.abs(p) < float("inf"))),
+        F.count_if(p.between(0, 1)),
     )
-    if found is None:
-        raise RuntimeError("an aggregate without groups gives one row")
-    return Probe(sent, found["returned"], found["finite"], found["in_range"])
+    returned, finite, in_range = (
+        model.transform(probes).select(positive_probability().alias("p")).agg(*counts).collect()[0]
+    )
+    return Probe(probes.count(), returned, finite, in_range)
 
 
 def _probe_leads(test: DataFrame, contract: Contract) -> DataFrame:

@@ -1,6 +1,7 @@
 """rollback: put the version that Production replaced back, in one command."""
 
 import getpass
+import os
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -40,18 +41,25 @@ def run_rollback(settings: Settings, version: str = PREVIOUS, reason: str = "") 
     client = connect(settings)
     with tracked_run(settings, "rollback", {"version": version, "reason": reason}):
         to = None if version == PREVIOUS else int(version)
-        who, now = getpass.getuser(), datetime.now(UTC)
-        moved = roll_back(client, settings.model_name, to=to, reason=reason, who=who, now=now)
+        moved = roll_back(client, settings.model_name, to=to, reason=reason, who=who(), now=datetime.now(UTC))
         mlflow.set_tags(
             {
                 "decision": "rolled back" if moved.changed else "unchanged",
                 "model_name": moved.production.name,
                 "model_version": moved.production.version,
                 "left_version": moved.replaced or "",
-                "rolled_back_by": who,
+                "rolled_back_by": who(),
             }
         )
         return moved
+
+
+def who() -> str:
+    """The user who runs this, for the record; a container may run under a number that has no name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"user {os.getuid()}"
 
 
 if __name__ == "__main__":

@@ -11,8 +11,9 @@ from contextlib import contextmanager
 from pyspark.sql import SparkSession
 
 from features.errors import LeadScoringError
-from pipelines.settings import Settings
+from pipelines.settings import ROOT, Settings
 
+LOGGING = (ROOT / "conf" / "log4j2.properties").as_uri()
 SUPPORTED_JAVA = (17, 21)
 CHECKPOINT_FILES = "org.apache.spark.sql.execution.streaming.checkpointing.FileSystemBasedCheckpointFileManager"
 
@@ -71,7 +72,7 @@ def _local_defaults(settings: Settings) -> dict[str, str]:
         "spark.python.sql.dataFrameDebugging.enabled": "false",
         # The default manager starts about 30 processes a micro-batch on a local disk.
         "spark.sql.streaming.checkpointFileManagerClass": CHECKPOINT_FILES,
-        "spark.driver.extraJavaOptions": "-Dlog4j2.level=ERROR -XX:+UseParallelGC",
+        "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={LOGGING} -XX:+UseParallelGC",
     }
 
 

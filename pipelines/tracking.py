@@ -1,5 +1,6 @@
 """MLflow tracking: connecting, runs, what every run is tagged with, and how a model is logged."""
 
+import logging
 import os
 import subprocess
 import tempfile
@@ -36,6 +37,8 @@ def connect(settings: Settings) -> MlflowClient:
 
     The store is MLFLOW_TRACKING_URI, else sqlite:///mlflow.db at the top of the repository.
     """
+    # At INFO, MLflow tells of its database tables and of where it copies a model.
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
     if not mlflow.is_tracking_uri_set():
         mlflow.set_tracking_uri(f"sqlite:///{ROOT / 'mlflow.db'}")
     uri = mlflow.get_tracking_uri()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import mlflow
 import pytest
+from pyspark.errors import StreamingQueryException
 from pyspark.sql import SparkSession
 from rich.console import Console
 
@@ -94,6 +95,25 @@ def test_a_batch_that_was_written_but_not_committed_is_not_doubled(spark, settin
     for left in Path(settings.data).glob("checkpoints/stream/commits/*2*"):
         left.unlink()
     assert run_to_end(spark, settings).rows == PER_FILE
+    assert ids_in_sink(spark, settings) == once(LEADS)
+
+
+@pytest.mark.parametrize("step", ["before the delete", "before the move", "after the move"])
+def test_a_write_that_breaks_off_at_any_step_loses_and_doubles_nothing(spark, settings, monkeypatch, step):
+    def broken(storage: Storage, source: str, target: str) -> None:
+        if step == "after the move":
+            move(storage, source, target)
+        raise OSError("pulled the plug")
+
+    move, delete = Storage.move, Storage.delete
+    with monkeypatch.context() as patch:
+        if step == "before the delete":
+            patch.setattr(Storage, "delete", lambda s, uri: broken(s, uri, "") if "batch=" in uri else delete(s, uri))
+        else:
+            patch.setattr(Storage, "move", broken)
+        with pytest.raises(StreamingQueryException, match="pulled the plug"):
+            run_to_end(spark, settings)
+    run_to_end(spark, settings)
     assert ids_in_sink(spark, settings) == once(LEADS)
 
 

@@ -1,0 +1,323 @@
+"""promote and rollback, from the command to the registry and the audit run, with small Spark models."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import mlflow
+import pytest
+from mlflow import MlflowClient
+from pyspark.sql import SparkSession
+
+from features.stages import ForestParams, pipeline
+from features.storage import Storage
+from pipelines.commands import run_command
+from pipelines.promote import GateRefused, NoCandidate, promote, run_promote
+from pipelines.rollback import rollback, run_rollback
+from pipelines.settings import Settings
+from pipelines.tracking import LoggedModel, connect, log_model, register_model
+from serving.registry import NoSuchVersion, NothingToRollBack, move_production, resolve, versions
+from tests.leads import SMALL, small_contract, small_leads
+
+DATA_HASH = "0123456789abcdef"
+GATE = "min_auc: 0.6\nmax_auc_drop: 0.01\nmin_test_leads: 50\n"
+# The fields and the forest of each model; `weak` knows too little to be promoted over `good`.
+MODELS = {
+    "good": (("Visits", "Seconds", "City"), ForestParams(trees=10, depth=4)),
+    "weak": (("City",), ForestParams(trees=2, depth=2)),
+    "leaky": (("Visits", "City", "Tag"), ForestParams(trees=10, depth=4)),
+}
+
+
+@dataclass(frozen=True)
+class Registry:
+    """A model of one test, its versions taken from the models logged once for all tests."""
+
+    spark: SparkSession
+    settings: Settings
+    logged: dict[str, LoggedModel]
+    client: MlflowClient
+
+    def add(self, model: str, auc: float, **tags: str) -> int:
+        """Register a version as train does; keyword arguments replace tags."""
+        names = MODELS[model][0]
+        late = ",".join(small_contract().late_fields(names))
+        said = {"features": ",".join(names), "late_fields": late, "data_hash": DATA_HASH, "test_auc_roc": f"{auc:.6f}"}
+        return register_model(self.settings.model_name, self.logged[model], said | tags)
+
+    def promote(self, *args, **kwargs):
+        return run_promote(self.spark, self.settings, *args, **kwargs)
+
+    def serve(self, version: int) -> None:
+        """Put a version into Production past the gate."""
+        signed = {"reason": "test", "who": "test", "now": datetime.now(UTC)}
+        move_production(self.client, self.settings.model_name, version, gate={}, **signed)
+
+    def state(self):
+        """All that a promotion may change."""
+        name = self.settings.model_name
+        aliases = {a: int(n) for a, n in self.client.get_registered_model(name).aliases.items()}
+        return aliases, [(v.version, v.stage, v.tags) for v in versions(self.client, name)]
+
+    @property
+    def production(self) -> int:
+        return resolve(self.client, self.settings.model_name).version
+
+    def audit(self):
+        """The latest audit run."""
+        found = self.client.get_experiment_by_name(self.settings.experiment)
+        return self.client.search_runs([found.experiment_id], order_by=["attributes.start_time DESC"], max_results=1)[0]
+
+    def artifact(self, path: str) -> str:
+        """An artifact of the latest audit run."""
+        return mlflow.artifacts.load_text(f"{self.audit().info.artifact_uri}/{path}")
+
+
+@pytest.fixture(scope="module")
+def store(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Settings, dict]]:
+    """Prepared leads, a lenient gate, and each of MODELS logged once."""
+    folder: Path = tmp_path_factory.mktemp("promote")
+    (folder / "leads.yaml").write_text(SMALL, encoding="utf-8")
+    (folder / "gate.yaml").write_text(GATE, encoding="utf-8")
+    settings = Settings(
+        data=str(folder / "data"),
+        contract_file=folder / "leads.yaml",
+        gate_file=folder / "gate.yaml",
+        experiment="small",
+    )
+    train, test = small_leads(spark, 1500, seed=1).coalesce(1), small_leads(spark, 600, seed=2).coalesce(1)
+    train.write.parquet(f"{settings.prepared}/train")
+    test.write.parquet(f"{settings.prepared}/test")
+    manifest = {
+        "data_hash": DATA_HASH,
+        "contract_hash": small_contract().digest(),
+        "rows": {"train": 1500, "test": 600},
+    }
+    Storage(spark).write_json(f"{settings.prepared}/manifest.json", manifest)
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
+    connect(settings).create_experiment("small", artifact_location=(folder / "artifacts").as_uri())
+    mlflow.set_experiment("small")
+    fields, logged = {f.name: f for f in small_contract().features}, {}
+    for name, (names, params) in MODELS.items():
+        chosen = tuple(fields[n] for n in names)
+        with mlflow.start_run(run_name=name):
+            logged[name] = log_model(pipeline(chosen, params, "Bought").fit(train), chosen, train)
+    yield settings, logged
+    mlflow.set_tracking_uri(before)
+
+
+@pytest.fixture
+def registry(spark: SparkSession, store: tuple[Settings, dict], request: pytest.FixtureRequest) -> Registry:
+    settings, logged = store
+    own = settings.model_copy(update={"model_name": request.node.name.replace("/", "-").replace(":", "-")[:100]})
+    return Registry(spark, own, logged, connect(own))
+
+
+def test_the_best_version_of_the_prepared_data_is_promoted(registry):
+    registry.add("weak", 0.65)
+    best = registry.add("good", 0.75)
+    registry.add("good", 0.74)
+    assert registry.promote(reason="first").version == best
+    assert registry.production == best
+    assert resolve(registry.client, registry.settings.model_name).stage == "Production"
+
+
+def test_a_promotion_leaves_the_gate_s_report_and_its_numbers_in_a_run(registry):
+    registry.add("good", 0.75)
+    registry.promote(reason="first")
+    run = registry.audit()
+    assert (run.info.status, run.data.tags["decision"], run.data.tags["model_version"]) == ("FINISHED", "promoted", "1")
+    assert run.data.params["reason"] == "first"
+    assert 0.65 < run.data.metrics["candidate_auc_roc"] < 0.9
+    assert json.loads(registry.artifact("gate.json"))["passed"] is True
+    assert "| AUC " in registry.artifact("gate.md")
+
+
+def test_the_promoted_version_carries_who_when_why_and_the_report(registry):
+    registry.add("good", 0.75)
+    registry.promote(reason="first")
+    tags = resolve(registry.client, registry.settings.model_name).tags
+    assert tags["promotion_reason"] == "first"
+    assert tags["promoted_by"]
+    assert tags["promoted_at"].endswith("+00:00")
+    assert json.loads(tags["gate"])["passed"] is True
+
+
+def test_the_best_version_has_no_late_field_however_high_its_auc(registry):
+    honest = registry.add("good", 0.75)
+    registry.add("leaky", 0.99)
+    assert registry.promote().version == honest
+
+
+@pytest.mark.parametrize("auc", ["nan", "inf", "", "high"])
+def test_a_version_that_claims_no_number_as_its_auc_is_not_the_best(registry, auc):
+    honest = registry.add("good", 0.75)
+    registry.add("good", 0.9, test_auc_roc=auc)
+    assert registry.promote().version == honest
+
+
+def test_a_best_version_that_serves_already_stays_and_nothing_changes(registry):
+    registry.serve(registry.add("good", 0.75))
+    before = registry.state()
+    assert "in Production already" in str(registry.promote(reason="again"))
+    assert registry.state() == before
+    assert registry.audit().data.tags["decision"] == "unchanged"
+
+
+def test_a_twin_of_the_version_in_production_does_not_replace_it(registry):
+    registry.add("good", 0.75)
+    newer = registry.add("good", 0.75)
+    registry.serve(newer)
+    assert registry.promote().changed is False
+    assert registry.production == newer
+
+
+def test_a_version_that_was_rolled_back_is_not_the_best_again(registry):
+    registry.serve(registry.add("good", 0.74))
+    better = registry.add("good", 0.75)
+    registry.serve(better)
+    run_rollback(registry.settings)
+    assert registry.promote().version == 1
+    assert registry.promote(str(better)).version == better
+
+
+def test_a_registry_without_a_fit_version_is_answered_with_train(registry):
+    registry.add("good", 0.75, data_hash="of-other-data")
+    registry.add("leaky", 0.99)
+    with pytest.raises(NoCandidate, match=r"mlflow run \. -e train"):
+        registry.promote()
+
+
+@pytest.mark.parametrize(
+    ("model", "tags", "said"),
+    [
+        ("leaky", {}, "Tag known too late"),
+        ("leaky", {"features": "Visits,City", "late_fields": ""}, "Tag known too late"),
+        ("good", {"features": ""}, "no list of fields"),
+        ("good", {"features": "Visits,Mystery"}, "Mystery unknown"),
+        ("good", {"data_hash": "of-other-data"}, "same data"),
+        ("weak", {}, "lower than Production's"),
+    ],
+    ids=["late-field", "late-field-hidden", "no-fields", "unknown-field", "other-data", "worse"],
+)
+def test_a_version_that_fails_a_check_changes_nothing_but_the_record(registry, model, tags, said):
+    registry.serve(registry.add("good", 0.75))
+    unfit = registry.add(model, 0.8, **tags)
+    before = registry.state()
+    with pytest.raises(GateRefused, match=f"version {unfit} is not promoted.*{said}"):
+        registry.promote(str(unfit))
+    assert registry.state() == before
+    assert (registry.audit().info.status, registry.audit().data.tags["decision"]) == ("FAILED", "refused")
+    assert "FAILED" in registry.artifact("gate.md")
+
+
+def test_a_version_whose_artifact_is_gone_is_refused(registry):
+    registry.client.create_registered_model(registry.settings.model_name)
+    tags = {"features": "Visits", "data_hash": DATA_HASH}
+    registry.client.create_model_version(registry.settings.model_name, "/nowhere/model", tags=tags)
+    with pytest.raises(GateRefused, match=r"loads: found ModelUnreadable.*AUC: found no number"):
+        registry.promote("1")
+    assert registry.state()[0] == {}
+
+
+def test_while_production_cannot_be_scored_nothing_is_promoted(registry):
+    registry.client.create_registered_model(registry.settings.model_name)
+    registry.client.create_model_version(registry.settings.model_name, "/nowhere/model")
+    registry.client.set_registered_model_alias(registry.settings.model_name, "Production", "1")
+    registry.add("good", 0.75)
+    with pytest.raises(GateRefused, match=r"against no number, wanted at most 0\.01 lower"):
+        registry.promote()
+    assert registry.production == 1
+
+
+def test_a_production_that_moves_while_the_gate_judges_is_not_overwritten(registry, monkeypatch):
+    for auc in (0.75, 0.74, 0.73):
+        registry.add("good", auc)
+    registry.serve(3)
+    score = sys.modules["pipelines.promote"].evaluate
+
+    def meanwhile(*args):
+        registry.client.set_registered_model_alias(registry.settings.model_name, "Production", "2")
+        return score(*args)
+
+    monkeypatch.setattr("pipelines.promote.evaluate", meanwhile)
+    with pytest.raises(GateRefused, match="Production moved"):
+        registry.promote("1")
+    assert registry.production == 2
+
+
+def test_a_late_field_is_allowed_by_name_and_on_the_record(registry):
+    registry.add("leaky", 0.99)
+    assert registry.promote(allowed=("Tag",)).version == 1
+    assert registry.audit().data.params["allow_late_fields"] == "Tag"
+    assert "Tag known too late, allowed by name" in resolve(registry.client, registry.settings.model_name).tags["gate"]
+
+
+def test_an_unknown_version_is_answered_with_those_that_exist(registry):
+    registry.add("good", 0.75)
+    with pytest.raises(NoSuchVersion, match=r"no version 7; it has 1\."):
+        registry.promote("7")
+
+
+def test_a_rollback_leaves_an_audit_run(registry):
+    for auc in (0.74, 0.75):
+        registry.serve(registry.add("good", auc))
+    run_rollback(registry.settings, reason="complaints")
+    run = registry.audit()
+    assert (run.data.tags["entry_point"], run.data.tags["decision"]) == ("rollback", "rolled back")
+    assert (run.data.tags["left_version"], run.data.tags["model_version"]) == ("2", "1")
+    assert (registry.production, run.data.params["reason"]) == (1, "complaints")
+
+
+def test_a_rollback_with_nothing_to_go_back_to_is_recorded_as_failed(registry):
+    registry.serve(registry.add("good", 0.75))
+    with pytest.raises(NothingToRollBack):
+        run_rollback(registry.settings)
+    assert registry.audit().info.status == "FAILED"
+    assert registry.production == 1
+
+
+@pytest.fixture
+def command(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """Run an entry point as a command, within this process and its session; its exit code."""
+    for name in ("data", "contract_file", "gate_file", "experiment", "model_name"):
+        monkeypatch.setenv(f"LEADS_{name.upper()}", str(getattr(registry.settings, name)))
+
+    def run(function: Callable[..., None], *words: str) -> int:
+        monkeypatch.setattr(sys, "argv", [function.__name__, *words])
+        with pytest.raises(SystemExit) as ended:
+            run_command(function)
+        return int(ended.value.code or 0)
+
+    return run
+
+
+def test_a_refusal_is_one_line_on_stderr_and_exit_2(registry, command, capsys):
+    registry.add("leaky", 0.99)
+    assert command(promote, "--version", "1") == 2
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert said.startswith(f"error: {registry.settings.model_name} version 1 is not promoted. fields: found Tag")
+
+
+def test_promote_and_rollback_as_mlflow_runs_them_take_empty_words(registry, command, capsys):
+    for auc in (0.74, 0.75):
+        registry.add("good", auc)
+        assert command(promote, "--version", "best", "--reason", "", "--allow-late-fields", "") == 0
+    assert command(rollback, "--version", "previous", "--reason", "") == 0
+    assert "version 1 is in Production again instead of version 2" in capsys.readouterr().out
+
+
+def test_a_field_allowed_by_a_name_the_contract_lacks_is_refused(registry, command, capsys):
+    registry.add("leaky", 0.99)
+    assert command(promote, "--version", "1", "--allow-late-fields", "Tagg") == 2
+    assert "allow_late_fields names Tagg" in capsys.readouterr().err
+    assert registry.state()[0] == {}
+
+
+def test_a_rollback_to_a_word_is_refused(command, capsys):
+    assert command(rollback, "--version", "yesterday") == 2
+    assert "neither a number nor 'previous'" in capsys.readouterr().err
