@@ -14,7 +14,17 @@ AVAILABLE = "available"
 NAME_PATTERN = r"^[A-Za-z][A-Za-z0-9_]*$"
 # Columns that splits, models and scores add beside the lead's own.
 RESERVED = frozenset(
-    "features rawprediction probability prediction score model_version scored_at lead_group fold".split()
+    [
+        "features",
+        "rawprediction",
+        "probability",
+        "prediction",
+        "score",
+        "model_version",
+        "scored_at",
+        "lead_group",
+        "fold",
+    ]
 )
 
 

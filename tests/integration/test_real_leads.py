@@ -30,7 +30,8 @@ def trained(spark, leads_csv, tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("metric", "least"), [("auc_roc", 0.96), ("accuracy", 0.88), ("weighted_precision", 0.88), ("weighted_recall", 0.86)]
+    ("metric", "least"),
+    [("auc_roc", 0.96), ("accuracy", 0.88), ("weighted_precision", 0.88), ("weighted_recall", 0.86)],
 )
 def test_the_documented_features_reach_what_was_published(trained, metric, least):
     assert trained("documented", Split.RANDOM)[f"test_{metric}"] >= least

@@ -3,10 +3,10 @@
 import math
 
 import pytest
+from pyspark.ml import PipelineModel
 
 from evaluation.importance import importance_by_field, slot_names
 from features.stages import ForestParams, pipeline, positive_probability, source_field
-from pyspark.ml import PipelineModel
 from tests.leads import small_contract, small_leads
 
 FOREST = ForestParams(trees=5, depth=3)
