@@ -44,8 +44,8 @@ class Picked:
     metric: str
 
     def log(self) -> None:
-        """Log its parameters as those of the parent run, and its cross-validated metric."""
-        mlflow.log_params({f"best_{k}": v for k, v in self.winner.params.model_dump().items()})
+        """Log its parameters as those of the parent run, which then compares with runs of train; and its metric."""
+        mlflow.log_params({k: v for k, v in self.winner.params.model_dump().items() if k != "seed"})
         mlflow.log_metrics(
             {
                 f"best_cv_{self.metric}_mean": self.winner.mean,

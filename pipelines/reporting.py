@@ -49,7 +49,7 @@ def report(settings: Settings, contract: Contract, data: Prepared, fitted: Fitte
     tags = _tags(contract, data, fitted)
     mlflow.set_tags(tags)
     metrics: dict[str, float] = {}
-    for side, leads in (("train", data.train), ("test", data.test)):
+    for side, leads in (("test", data.test), ("train", data.train)):
         scored = fitted.model.transform(leads).select(*scored_columns(contract.label.name)).cache()
         try:
             found = evaluate(scored, contract.label.name)

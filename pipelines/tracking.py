@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from mlflow import MlflowClient
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, Schema, TensorSpec
+from mlflow.utils.mlflow_tags import MLFLOW_EXPERIMENT_KIND
 from pyspark.ml import PipelineModel
 from pyspark.sql import DataFrame
 
@@ -70,9 +71,8 @@ def tracked_run(
     client = connect(settings)
     if not nested and "MLFLOW_RUN_ID" not in os.environ:
         _use_experiment(client, os.environ.get("MLFLOW_EXPERIMENT_NAME", settings.experiment))
-    with mlflow.start_run(
-        run_name=None if "MLFLOW_RUN_ID" in os.environ and not nested else entry, nested=nested
-    ) as run:
+    named = None if "MLFLOW_RUN_ID" in os.environ and not nested else f"{entry} {params.get('features', '')}".strip()
+    with mlflow.start_run(run_name=named, nested=nested) as run:
         mlflow.set_tags({"entry_point": entry, **_code_tags(), **(tags or {})})
         known = client.get_run(run.info.run_id).data.params
         mlflow.log_params({k: v for k, v in params.items() if k not in known})
@@ -88,7 +88,10 @@ def _use_experiment(client: MlflowClient, name: str) -> None:
     found = client.get_experiment_by_name(name)
     if found is not None and found.lifecycle_stage == "deleted":
         client.restore_experiment(found.experiment_id)
-    mlflow.set_experiment(name)
+    made = mlflow.set_experiment(name)
+    if found is None:
+        # The UI then opens the experiment as one of models, not of prompts.
+        client.set_experiment_tag(made.experiment_id, MLFLOW_EXPERIMENT_KIND, "custom_model_development")
 
 
 def _code_tags() -> dict[str, str]:
