@@ -18,7 +18,6 @@ from matplotlib.figure import Figure
 from mlflow import MlflowClient
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, Schema, TensorSpec
-from mlflow.utils.mlflow_tags import MLFLOW_EXPERIMENT_KIND
 from pyspark.ml import PipelineModel
 from pyspark.sql import DataFrame
 
@@ -91,7 +90,7 @@ def _use_experiment(client: MlflowClient, name: str) -> None:
     made = mlflow.set_experiment(name)
     if found is None:
         # The UI then opens the experiment as one of models, not of prompts.
-        client.set_experiment_tag(made.experiment_id, MLFLOW_EXPERIMENT_KIND, "custom_model_development")
+        client.set_experiment_tag(made.experiment_id, "mlflow.experimentKind", "custom_model_development")
 
 
 def _code_tags() -> dict[str, str]:
