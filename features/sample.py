@@ -4,7 +4,7 @@ The model is a chain of small decision trees (Reiter 2005, "Using CART to genera
 microdata"). The label is drawn first; every other column is drawn in turn from the leaf of its own tree that the lead
 falls into. A tree splits on the label first, so that each column keeps its relation to it, then on earlier columns.
 A tree-augmented naive Bayes network was tried first: it fixes each column's parents, so the floor on counts eats sparse
-combinations; far fewer leads repeated each other, and converted ones were too easy to tell from the others.
+combinations, and about half as many leads repeated each other.
 
 Three columns are not drawn as they are written. `Lead Number` is drawn as the gap to the next older lead; `Page Views
 Per Visit` as the number of sessions, since it is TotalVisits over a whole number; and `period`, the tenth of the file

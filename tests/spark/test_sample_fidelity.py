@@ -17,13 +17,13 @@ SHIPPED = Path(__file__).resolve().parents[2] / "conf" / "sample_profile.json"
 @pytest.fixture(scope="module")
 def real(spark, contract, leads_csv):
     sides = split_leads(read_leads(spark, str(leads_csv), contract).good, contract, Split.GROUPED, 0.3, seed=42)
-    return sides.train.repartition(2).cache(), sides.test.repartition(2).cache()
+    return sides.train.coalesce(1).cache(), sides.test.coalesce(1).cache()
 
 
 @pytest.fixture(scope="module")
 def sample(spark, contract, tmp_path_factory):
     path = write_sample(tmp_path_factory.mktemp("sample") / "leads.csv", load_profile(SHIPPED))
-    return read_leads(spark, str(path), contract).good.repartition(2).cache()
+    return read_leads(spark, str(path), contract).good.coalesce(1).cache()
 
 
 def auc(train, test, contract, features):
