@@ -73,11 +73,14 @@ class ConsoleSink:
 
     def write(self, batch: DataFrame, number: int) -> int:
         """Show batch `number`; the number of its rows."""
-        rows = batch.count()
-        table = Table(title=f"batch {number}: {min(rows, SHOWN)} of {rows:,} scored leads", title_justify="left")
+        seen = Observation()
+        counted = batch.observe(seen, F.count(F.lit(1)).alias("rows"))
+        best = counted.orderBy(F.desc("score"), batch.columns[0]).limit(SHOWN).collect()
+        rows = int(seen.get["rows"])
+        table = Table(title=f"batch {number}: {len(best)} of {rows:,} scored leads", title_justify="left")
         for column in batch.columns:
             table.add_column(column, overflow="fold")
-        for row in batch.orderBy(F.desc("score"), batch.columns[0]).limit(SHOWN).collect():
+        for row in best:
             table.add_row(*(_shown(value) for value in row))
         self.console.print(table)
         return rows

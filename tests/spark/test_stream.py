@@ -141,10 +141,12 @@ def test_several_files_may_go_into_one_batch(spark, settings):
     assert run_to_end(spark, settings, max_files_per_trigger=2).batches == 2
 
 
-def test_a_file_without_rows_is_a_batch_of_none(spark, settings):
+@pytest.mark.parametrize("sink", ["parquet", "console", "console,parquet"])
+def test_a_file_without_rows_is_a_batch_of_none(spark, settings, sink):
     shutil.rmtree(settings.stream)
     write_files(small_leads(spark, 1).where("false"), Path(settings.stream), 1)
-    assert run_to_end(spark, settings).rows == 0
+    summary = run_to_end(spark, settings, sink=sink)
+    assert (summary.batches, summary.rows) == (1, 0)
 
 
 def test_the_run_records_what_was_scored_and_how_fast(spark, settings):
