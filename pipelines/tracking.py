@@ -1,5 +1,7 @@
 """MLflow tracking: connecting, runs, what every run is tagged with, and how a model is logged."""
 
+import contextlib
+import io
 import logging
 import os
 import subprocess
@@ -7,7 +9,6 @@ import tempfile
 import time
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -54,7 +55,7 @@ def connect(settings: Settings) -> MlflowClient:
     return MlflowClient()
 
 
-@contextmanager
+@contextlib.contextmanager
 def tracked_run(
     settings: Settings,
     entry: str,
@@ -149,4 +150,6 @@ def register_model(name: str, model: LoggedModel, tags: Mapping[str, str]) -> in
 
     The tags go in together with the version, so that no version is ever seen without them.
     """
-    return int(mlflow.register_model(model.uri, name, tags=dict(tags)).version)
+    # MLflow tells on stderr what the caller says better.
+    with contextlib.redirect_stderr(io.StringIO()):
+        return int(mlflow.register_model(model.uri, name, tags=dict(tags)).version)
