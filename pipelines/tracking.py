@@ -3,6 +3,7 @@
 import contextlib
 import io
 import logging
+import operator
 import os
 import subprocess
 import tempfile
@@ -10,6 +11,7 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import reduce
 from importlib.metadata import version
 from typing import Any
 
@@ -21,6 +23,7 @@ from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 from pyspark.ml import PipelineModel
 from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
 
 from features.contract import Kind, LeadField
 from features.errors import LeadScoringError
@@ -127,11 +130,13 @@ class LoggedModel:
 def log_model(model: PipelineModel, fields: tuple[LeadField, ...], example: DataFrame) -> LoggedModel:
     """Log a fitted pipeline by mlflow.spark with signature, an input example of five leads and pinned requirements.
 
-    `example` holds leads; its first five rows are stored. Naming the requirements saves MLflow a
-    20-second inference of them.
+    `example` holds leads; five of those with the most answers are stored, because MLflow scores them and a column
+    without any value has no type. Naming the requirements saves MLflow a 20-second inference of them.
     """
     start = time.monotonic()
-    rows = example.select(*(f.name for f in fields)).limit(5).toPandas()
+    names = [f.name for f in fields]
+    unanswered = reduce(operator.add, (F.col(name).isNull().cast("int") for name in names))
+    rows = example.select(*names).orderBy(unanswered, *names).limit(5).toPandas()
     with tempfile.TemporaryDirectory(prefix="lead-scoring-") as scratch, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         logged = mlflow.spark.log_model(
