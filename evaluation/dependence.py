@@ -18,7 +18,7 @@ from pyspark.sql import functions as F
 from evaluation.overrides import variant_schema, with_changes
 from evaluation.samples import bounded
 from features.contract import Kind, LeadField
-from features.stages import positive_probability
+from features.stages import served_probability
 
 LEADS, POINTS, WORDS = 400, 12, 8
 PAIRED_FIELDS, PAIRED_LEADS = 4, 50
@@ -140,7 +140,8 @@ def _means(
         if tasks
     ]
     variants = made[0].unionByName(made[1]) if len(made) > 1 else made[0]
-    scored = model.transform(variants).select("__task", "__point", positive_probability().alias("p"))
+    output = model.transform(variants)
+    scored = output.select("__task", "__point", served_probability(output.columns).alias("p"))
     summed = scored.groupBy("__task", "__point").agg(
         F.avg("p").alias("mean"),
         F.percentile("p", F.lit(0.1)).alias("low"),

@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from evaluation.dependence import Dependence, DependenceReport
 from evaluation.leakage import ALONE, LeakReport
-from evaluation.look import BLUE, GREY, INK, ORANGE, VERMILLION, clean, legend_above, new_figure, plain, require
+from evaluation.look import BLUE, GREY, INK, ORANGE, VERMILLION, clean, new_figure, plain, require
 from evaluation.permutation import ImportanceReport
 from features.contract import Kind
 
@@ -44,7 +44,7 @@ def leakage(report: LeakReport, subject: str) -> Figure:
         )
     _rows(ax, [f.name for f in fields])
     ax.set(xlim=(0.495, 1.0), xlabel="area under the ROC curve of the field alone (0.5: knows nothing)")
-    legend_above(ax)
+    ax.legend(loc="lower left", bbox_to_anchor=(-0.02, 1), ncols=3, fontsize=9, frameon=False, columnspacing=1.4)
     return figure
 
 

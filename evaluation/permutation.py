@@ -20,7 +20,7 @@ from evaluation.samples import bounded
 from evaluation.scored_sample import Codes
 from features.contract import LeadField
 from features.splits import GROUP
-from features.stages import positive_probability
+from features.stages import served_probability
 
 REPEATS, SAMPLE, SCORED_ROWS = 3, 3000, 120_000
 
@@ -113,10 +113,9 @@ def _scores(
     changed = shuffled.select("*", wanted).withColumn(CHANGED, F.array("__field"))
     variants = with_changes(changed, fields, ["__field", "__repeat", "__i"])
     unchanged = numbered.select(F.lit("").alias("__field"), F.lit(0).alias("__repeat"), "__i", *names)
-    scored = model.transform(variants.unionByName(unchanged)).select(
-        "__field", "__repeat", "__i", positive_probability().alias("p")
-    )
-    rows: Any = scored.toPandas()
+    scored = model.transform(variants.unionByName(unchanged))
+    served = served_probability(scored.columns).alias("p")
+    rows: Any = scored.select("__field", "__repeat", "__i", served).toPandas()
     scores: dict[tuple[str, int], Floats] = {}
     for (field, repeat), part in rows.groupby(["__field", "__repeat"]):
         scores[field, int(repeat)] = part.sort_values("__i")["p"].to_numpy(np.float64)

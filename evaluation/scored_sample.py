@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 from evaluation.curves import Floats
 from evaluation.samples import bounded
 from features.splits import GROUP
-from features.stages import positive_probability
+from features.stages import positive_probability, served_probability
 
 LIMIT = 100_000
 Codes = NDArray[np.int64]
@@ -48,17 +48,21 @@ class ScoredSample:
         )
 
 
-def score_with(models: Mapping[str, PipelineModel], leads: DataFrame) -> DataFrame:
-    """Add to `leads` one column per model, named as in `models`: the probability of conversion, 0 to 1.
+def score_with(models: Mapping[str, PipelineModel], leads: DataFrame, served: bool = False) -> DataFrame:
+    """Add to `leads` one column per model, named as in `models`: the forest's probability of conversion, 0 to 1.
+
+    With `served` it is the probability that the model serves: calibrated, where the model has that stage.
 
     All models score the same rows in one plan, so that their scores pair without a join.
     """
     scored, columns = leads, [*leads.columns]
     for name, model in models.items():
-        scored = model.transform(scored.select(*columns)).withColumn(f"__{name}", positive_probability())
-        columns.append(f"__{name}")
+        output = model.transform(scored.select(*columns))
+        probability = served_probability(output.columns) if served else positive_probability()
+        scored = output.withColumn(f"__of_{name}", probability)
+        columns.append(f"__of_{name}")
     kept = [F.col(c) for c in leads.columns]
-    return scored.select(*kept, *(F.col(f"__{name}").alias(name) for name in models))
+    return scored.select(*kept, *(F.col(f"__of_{name}").alias(name) for name in models))
 
 
 def collect_scored(
