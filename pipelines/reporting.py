@@ -18,6 +18,7 @@ from evaluation.metrics import evaluate, score_bins
 from features.contract import Contract, LeadField
 from features.stages import scored_columns
 from features.storage import join
+from pipelines.compiled import log_compiled
 from pipelines.datasets import Prepared
 from pipelines.settings import Settings
 from pipelines.tracking import log_figures, log_model, register_model
@@ -63,6 +64,7 @@ def report(settings: Settings, contract: Contract, data: Prepared, fitted: Fitte
     _log_inputs(settings, data, contract)
     logged = log_model(fitted.model, fitted.fields, data.test)
     mlflow.log_metric("log_model_seconds", logged.seconds)
+    tags |= log_compiled(logged, fitted.model, fitted.fields, data.test)
     version = None
     if register:
         version = register_model(settings.model_name, logged, tags | _metric_tags(metrics))
