@@ -105,9 +105,8 @@ class CompiledScorer:
         asked = order[first]
         found = np.empty(len(asked))
         for start in range(0, len(asked), CHUNK):
-            found[start : start + CHUNK] = self._probability(
-                matrix(encoded, asked[start : start + CHUNK], self._layout)
-            )
+            rows = asked[start : start + CHUNK]
+            found[start : start + CHUNK] = self._probability(matrix(encoded, rows, self._layout))
         out = np.empty(len(order))
         out[order] = found[np.cumsum(first) - 1]
         return out
