@@ -1,0 +1,240 @@
+"""make bench-stream: latency of the stream, ours beside the original's design and beside a relay without Spark.
+
+Needs the jars of `make jars`. LEADS_CSV names the real leads; without it a generated sample is used.
+"""
+
+import json
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from benchmarks import original
+from benchmarks.kafka_load import Received, probe, relay
+from benchmarks.report import Spread, Table, publish
+from benchmarks.workplace import Workplace, event_templates, promote, with_production, workplace
+from features.stages import ForestParams
+from pipelines.datasets import load_prepared
+from pipelines.session import build_session
+from tests.services import KafkaBroker
+
+RATE, RELOAD_RATE = 1000, 500
+EPOCH_SECONDS = 60
+STEADY = {"micro-batch": 30.0, "real-time": 80.0}  # an epoch's end lies in every 80 seconds
+RATES = (2000, 4000, 8000, 16000, 32000)
+
+
+@dataclass
+class Bench:
+    """What every measurement needs."""
+
+    place: Workplace
+    broker: KafkaBroker
+    values: list[str]
+
+    def topics(self, name: str) -> tuple[str, str]:
+        """A source and a target topic of one partition, newly made."""
+        source, target = f"{name}-leads", f"{name}-scores"
+        for topic in (source, target, f"{target}-dead-letters"):
+            self.broker.create_topic(topic)
+        return source, target
+
+    @contextmanager
+    def scorer(self, name: str, mode: str, source: str, target: str) -> Iterator[None]:
+        """The stream as a process, until the end of the block."""
+        words = ["--source", f"kafka:{source}", "--sink", "kafka", "--topic", target, "--mode", mode]
+        words += ["--trigger", "0 seconds"] if mode == "micro-batch" else ["--epoch", f"{EPOCH_SECONDS} seconds"]
+        words += ["--dead-letters", f"kafka:{target}-dead-letters", "--poll", "1 second", "--log", "off"]
+        words += ["--checkpoint", str(self.place.folder / f"checkpoint-{name}")]
+        process = self.place.command("pipelines.stream", *words, LEADS_KAFKA=self.broker.bootstrap)
+        try:
+            yield
+            if process.poll() is not None:
+                raise RuntimeError(f"the stream of {name} ended with {process.returncode}")
+        finally:
+            process.kill()
+            process.wait()
+
+
+def main(quick: bool = typer.Option(False, help="short loads, to see that it works")) -> None:
+    """Measure everything, print the table, and keep it in benchmarks/results/stream.md and .json."""
+    scale = 0.2 if quick else 1.0
+    with workplace() as place:
+        spark = build_session(place.settings, "bench-stream")
+        with_production(spark, place, versions=2)
+        contract, data = place.settings.contract(), load_prepared(spark, place.settings)
+        fields = contract.feature_set("available")
+        peer = original.fit(data.train, fields, contract.label.name, ForestParams())
+        peer.write().overwrite().save(str(place.folder / "original-model"))
+        values = event_templates(spark, place, contract)
+        spark.stop()
+        broker_folder = place.folder / "kafka"
+        broker_folder.mkdir()
+        with KafkaBroker(broker_folder) as broker:
+            bench = Bench(place, broker, values)
+            rows = [_original_files(place), _our_files(place)]
+            loads = {"relay": _relay(bench, 15 * scale)}
+            for mode, seconds in STEADY.items():
+                loads[mode] = _steady(bench, mode, seconds * scale)
+            rates = {mode: _highest(bench, mode, RATES[: 2 if quick else None]) for mode in STEADY}
+            reloads = {mode: _reload(bench, mode, 40 * max(scale, 0.6)) for mode in STEADY}
+    _publish(place, rows, loads, rates, reloads)
+
+
+def _original_files(place: Workplace) -> dict[str, Any]:
+    folder = place.folder / "original"
+    folder.mkdir()
+    words = [str(place.folder / "data" / "stream"), str(place.folder / "original-model")]
+    process = place.command(
+        "benchmarks.original", *words, *(str(folder / n) for n in ("scores", "checkpoint", "times.json"))
+    )
+    process.communicate()
+    return _file_row(
+        "files, original design", place, json.loads((folder / "times.json").read_text()), folder / "scores"
+    )
+
+
+def _our_files(place: Workplace) -> dict[str, Any]:
+    folder = place.folder / "ours"
+    words = ["--sink", "parquet", "--available-now", "true", "--output", str(folder / "scores")]
+    process = place.command("pipelines.stream", *words, "--checkpoint", str(folder / "checkpoint"))
+    said, _ = process.communicate()
+    lines = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
+    times = [line["batch_ms"] for line in lines if line["event"] == "batch"]
+    return _file_row("files, micro-batch", place, times, folder / "scores")
+
+
+def _file_row(name: str, place: Workplace, times: Sequence[float], scores: Path) -> dict[str, Any]:
+    """One row of the table from the milliseconds per batch; the first five warm up. Every lead must be there once."""
+    import pyarrow.dataset as ds
+
+    ids = ds.dataset(scores, partitioning="hive", exclude_invalid_files=False).to_table(["ProspectID"])["ProspectID"]
+    wanted = ds.dataset(place.folder / "data" / "stream").count_rows()
+    found = len(ids.unique())
+    return _row(name, Spread.of(times[5:]), wanted, len(ids), wanted - found, len(ids) - found, "ms per file and batch")
+
+
+def _row(name: str, spread: Spread, sent: int, received: int, lost: int, doubled: int, what: str) -> dict[str, Any]:
+    latency = {key: value for key, value in asdict(spread).items() if key != "n"}
+    return {
+        "what": name,
+        **latency,
+        "sent": sent,
+        "received": received,
+        "lost": lost,
+        "doubled": doubled,
+        "ms of": what,
+    }
+
+
+def _load_row(name: str, load: Received) -> dict[str, Any]:
+    return _row(name, load.spread, load.sent, load.received, load.lost, load.doubled, "sent until received")
+
+
+def _relay(bench: Bench, seconds: float) -> Received:
+    source, target = bench.topics("relay")
+    with probe(bench.broker.bootstrap, source, target) as load, relay(bench.broker.bootstrap, source, target):
+        load.load(bench.values, RATE, 3, "warm")
+        return load.load(bench.values, RATE, seconds, "relay")
+
+
+@contextmanager
+def _running(bench: Bench, name: str, mode: str) -> Iterator[Any]:
+    """A scorer that has scored its first events, and the probe around it."""
+    source, target = bench.topics(name)
+    with probe(bench.broker.bootstrap, source, target) as load, bench.scorer(name, mode, source, target):
+        deadline = time.monotonic() + 180
+        while load.load(bench.values, 50, 1, f"first{time.monotonic_ns()}").lost:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"the stream of {name} scored nothing within 180 s")
+        load.load(bench.values, RATE, 20, "warm")
+        yield load
+
+
+def _steady(bench: Bench, mode: str, seconds: float) -> Received:
+    with _running(bench, f"steady-{mode}", mode) as load:
+        return load.load(bench.values, RATE, seconds, mode)
+
+
+def _highest(bench: Bench, mode: str, rates: Sequence[int]) -> dict[int, Received]:
+    """Loads of 10 seconds at rising rates, up to the first that the stream does not keep up with."""
+    found: dict[int, Received] = {}
+    with _running(bench, f"rates-{mode}", mode) as load:
+        for rate in rates:
+            found[rate] = load.load(bench.values, rate, 10, f"r{rate}")
+            if not found[rate].keeps_up:
+                break
+    return found
+
+
+def _reload(bench: Bench, mode: str, seconds: float) -> Received:
+    """A load in the middle of which the other version is promoted."""
+    import threading
+
+    with _running(bench, f"reload-{mode}", mode) as load:
+        timer = threading.Timer(seconds / 2, lambda: promote(bench.place, 2))
+        timer.start()
+        found = load.load(bench.values, RELOAD_RATE, seconds, "reload")
+        timer.join()
+    promote(bench.place, 1)
+    return found
+
+
+def _publish(
+    place: Workplace,
+    rows: list[dict[str, Any]],
+    loads: dict[str, Received],
+    rates: dict[str, dict[int, Received]],
+    reloads: dict[str, Received],
+) -> None:
+    title = f"Kafka to Kafka, {RATE:,} events/s"
+    rows += [_load_row(f"{title}, {mode}", loads[mode]) for mode in STEADY]
+    rows.append(_load_row(f"{title}, bare relay without Spark", loads["relay"]))
+    p50 = {name: load.spread.p50 for name, load in loads.items()}
+    ratio = [
+        {"what": "files p50: original / ours", "times": rows[0]["p50"] / rows[1]["p50"]},
+        {"what": "p50: micro-batch / real-time", "times": p50["micro-batch"] / p50["real-time"]},
+        {"what": "p50: real-time / relay", "times": p50["real-time"] / p50["relay"]},
+    ]
+    highest = [
+        {
+            "mode": mode,
+            "highest rate kept (events/s)": max((r for r, load in found.items() if load.keeps_up), default=0),
+            "p50 there (ms)": next((v.spread.p50 for r, v in reversed(found.items()) if v.keeps_up), float("nan")),
+            "tried": ", ".join(f"{r:,}" for r in found),
+        }
+        for mode, found in rates.items()
+    ]
+    reloaded = [
+        {
+            "mode": mode,
+            "longest gap between two scored events (s)": float(load.gaps().max()),
+            "sent": load.sent,
+            "lost": load.lost,
+            "without a version": load.unversioned,
+            "doubled": load.doubled,
+        }
+        for mode, load in reloads.items()
+    ]
+    tables = [
+        Table(
+            "Latency of the stream (ms): 100 trees, depth 10, calibrated",
+            rows,
+            [f"{place.leads}; an epoch of real-time mode lasts {EPOCH_SECONDS} s; the original is not calibrated"],
+        ),
+        Table("Ratios", ratio),
+        Table("Highest rate without growing lag (loads of 10 s)", highest),
+        Table(f"A promotion under load, {RELOAD_RATE} events/s", reloaded),
+    ]
+    raw = {mode: asdict(load.spread) for mode, load in loads.items()}
+    publish("stream", tables, raw)
+    shutil.rmtree(place.folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    typer.run(main)
