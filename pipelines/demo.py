@@ -115,20 +115,19 @@ def scored_table(scores: DataFrame, contract: Contract, rows: int = 10) -> Table
     """The ten best leads of the stream, as a salesperson would call them."""
     best = scores.orderBy(F.desc("score"), contract.id.name).limit(rows).collect()
     table = Table(title=f"The {len(best)} hottest of {scores.count():,} streamed leads")
-    columns = [
-        contract.id.name,
-        "score",
-        "probability",
-        "prediction",
-        "model_version",
-        "scored_at",
-        contract.label.name,
-    ]
-    shown = [c for c in columns if c in scores.columns]
-    for column in shown:
-        table.add_column(column, justify="left" if column == contract.id.name else "right")
+    named = {
+        contract.id.name: "lead",
+        "score": "score",
+        "grade": "grade",
+        "model_version": "version",
+        "scored_at": "scored at",
+        contract.label.name: "converted",
+    }
+    shown = {column: title for column, title in named.items() if column in scores.columns}
+    for column, title in shown.items():
+        table.add_column(title, justify="left" if column == contract.id.name else "right", no_wrap=True)
     for row in best:
-        table.add_row(*(_cell(row[c]) for c in shown))
+        table.add_row(*(_cell(row[column]) for column in shown))
     return table
 
 
