@@ -90,6 +90,11 @@ def test_slices_tell_small_bad_and_other_ones_apart():
     assert {"small slice", "surely below all leads", "slice"} <= set(said(PICTURES["slices"][0]()).split("\n"))
 
 
+def test_a_value_with_dollar_signs_is_no_formula():
+    labels = [t.get_text() for t in PICTURES["slices"][0]().axes[0].get_yticklabels()]
+    assert labels[2] == r"Pune \$ \$ (40)"
+
+
 def test_a_protected_field_is_called_so():
     assert "(protected)" in PICTURES["slices"][0]().get_suptitle()
 
