@@ -18,26 +18,23 @@ LEADS, SEEDS = 1000, 20
 STEP = 10_000_000
 
 
-@pytest.fixture(scope="module")
-def datasets(spark, contract, tmp_path_factory):
-    """Twenty seeded sets of sample leads, read at once; the set is LeadNumber // STEP."""
-    path, profile = tmp_path_factory.mktemp("honest") / "leads.csv", load_profile(ROOT / "conf" / "sample_profile.json")
-    number = HEADER.index("Lead Number")
+def drawn(spark, contract, path, seeds):
+    """Sample leads of several seeds, read at once; the seed is LeadNumber // STEP."""
+    profile, number = load_profile(ROOT / "conf" / "sample_profile.json"), HEADER.index("Lead Number")
     with path.open("w", encoding="utf-8", newline="") as file:
         out = csv.writer(file)
         out.writerow(HEADER)
-        for seed in range(SEEDS):
+        for seed in seeds:
             for row in sample_rows(profile, LEADS, seed):
                 row[number] = str(int(row[number]) + seed * STEP)
                 out.writerow(row)
-    leads = with_group(read_leads(spark, str(path), contract).good, contract).coalesce(2).cache()
-    yield leads
-    leads.unpersist()
+    return with_group(read_leads(spark, str(path), contract).good, contract).coalesce(2).cache()
 
 
 @pytest.fixture(scope="module")
-def one(datasets):
-    return datasets.where(F.floor(F.col("LeadNumber") / STEP) < 2).cache()
+def one(spark, contract, tmp_path_factory):
+    """Two thousand honest leads, to be spoilt."""
+    return drawn(spark, contract, tmp_path_factory.mktemp("one") / "leads.csv", range(2))
 
 
 def accused(leads, contract, fields=None, examine=0):
@@ -55,8 +52,8 @@ def declared(contract, name, **changes):
     return Contract.model_validate(data)
 
 
-def test_honest_fields_of_twenty_datasets_are_accused_at_most_once(datasets, contract):
-    found = []
+def test_honest_fields_of_twenty_datasets_are_accused_at_most_once(spark, contract, tmp_path):
+    found, datasets = [], drawn(spark, contract, tmp_path / "leads.csv", range(SEEDS))
     for seed in range(SEEDS):
         found += accused(datasets.where(F.floor(F.col("LeadNumber") / STEP) == seed).coalesce(1), contract)
     assert len(found) <= 1
