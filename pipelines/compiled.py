@@ -67,7 +67,7 @@ def log_compiled(
     if not found.passed:
         return _told({**tags, STATE: DIFFERS}, f"no compiled scorer: {_difference(found)}")
     rows = leads.select(*(f.name for f in fields)).limit(2).toPandas()
-    info = _log(scorer, fields, rows, {"spark_model": logged.uri, "run_id": _run_id(), **tags})
+    info = log_scorer(scorer, fields, rows, {"spark_model": logged.uri, "run_id": _run_id(), **tags})
     mlflow.log_metrics({"compiled_difference": found.max_difference, "log_compiled_seconds": time.monotonic() - start})
     return _told({**tags, STATE: OK, ADDRESS: info.model_uri})
 
@@ -91,7 +91,8 @@ def signature(fields: tuple[LeadField, ...]) -> ModelSignature:
     return ModelSignature(inputs=model_signature(fields).inputs, outputs=Schema(outputs), params=params)
 
 
-def _log(scorer: CompiledScorer, fields: tuple[LeadField, ...], rows: pd.DataFrame, about: dict[str, str]) -> Any:
+def log_scorer(scorer: CompiledScorer, fields: tuple[LeadField, ...], rows: pd.DataFrame, about: dict[str, str]) -> Any:
+    """Log a scorer as an MLflow model named `compiled`; `rows` are its input example, `about` its metadata."""
     with tempfile.TemporaryDirectory(prefix="lead-scoring-compiled-") as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         scorer.save(Path(folder) / FOLDER)

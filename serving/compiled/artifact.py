@@ -34,7 +34,7 @@ def load_compiled(version: ResolvedVersion, threads: int = 1) -> CompiledScorer:
             f"({version.tags.get(STATE, 'it was logged without one')}); score with engine=spark, or train again."
         )
     with tempfile.TemporaryDirectory(prefix="lead-scoring-compiled-") as scratch:
-        address = f"{version.tags[ADDRESS]}/artifacts/{FOLDER}"
+        address = version.tags[ADDRESS]
         try:
             folder = mlflow.artifacts.download_artifacts(artifact_uri=address, dst_path=scratch)
         except (MlflowException, OSError) as error:
@@ -42,4 +42,4 @@ def load_compiled(version: ResolvedVersion, threads: int = 1) -> CompiledScorer:
                 f"the compiled scorer of {version.name} version {version.version} cannot be read from {address}: "
                 f"{str(error)[:200]}. Restore the artifact store, or score with engine=spark."
             ) from error
-        return CompiledScorer.load(Path(folder), threads)
+        return CompiledScorer.load(Path(folder) / "artifacts" / FOLDER, threads)
