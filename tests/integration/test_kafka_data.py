@@ -1,7 +1,6 @@
 """Kafka as source and sink: ids, offsets and headers, dirt in a topic of its own, and redrive back into the source."""
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
@@ -52,7 +51,7 @@ class Topics:
 
 
 @pytest.fixture(scope="module")
-def topics(spark, kafka, tmp_path_factory) -> Iterator[Topics]:
+def topics(spark, kafka, tmp_path_factory) -> Topics:
     """One micro-batch of the events in SENT, scored to `scores`, the refused ones to `dead`."""
     for name in ("leads", "scores", "dead", "again"):
         kafka.create_topic(name)
@@ -70,7 +69,7 @@ def topics(spark, kafka, tmp_path_factory) -> Iterator[Topics]:
     stream = plan.writeStream.foreachBatch(lambda batch, number: [sink.write(batch, number) for sink in sinks] and None)
     checkpoint = str(tmp_path_factory.mktemp("kafka-data") / "checkpoint")
     stream.option("checkpointLocation", checkpoint).trigger(availableNow=True).start().awaitTermination()
-    yield Topics(kafka.bootstrap)
+    return Topics(kafka.bootstrap)
 
 
 @pytest.fixture(scope="module")
