@@ -1,0 +1,147 @@
+"""Dead letters: what could not be scored or handed on, with its text, where it was read and the reason."""
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from pyspark.sql import Column, DataFrame, Observation, SparkSession
+from pyspark.sql import functions as F
+
+from features.storage import Storage, join
+from serving.file_account import FileAccount
+from serving.kafka import KafkaOptions
+from serving.lake import STAGING
+
+DEAD_LETTER_COLUMNS = ("event_id", "lead", "event_time", "origin", "position", "raw", "reason", "failed_at", "query")
+REFUSED, FILES, UNDELIVERED = "refused", "files", "undelivered"
+
+
+class DeadLetters(Protocol):
+    """Keeps dead letters of a micro-batch, and must hold the same when it is given the batch again."""
+
+    def put(self, letters: DataFrame, number: int, kind: str) -> int:
+        """Keep the letters of a kind (REFUSED, FILES, UNDELIVERED) of batch `number`; how many there were."""
+
+    def clear(self, number: int, kind: str) -> None:
+        """Say that batch `number` has none of a kind: what an earlier try may have kept is taken back if it can be."""
+
+
+@dataclass(frozen=True)
+class DeadLetterFolder:
+    """Parquet, FOLDER/kind=refused/query=ID/batch=000012/; a repeated batch replaces it, and one of none removes it."""
+
+    storage: Storage
+    folder: str
+    query: str
+
+    def put(self, letters: DataFrame, number: int, kind: str) -> int:
+        """Keep the letters of batch `number`; how many there were."""
+        seen, target = Observation(), self.place(kind, number)
+        staged = join(self.folder, STAGING, f"{kind}-{number:06d}-{uuid.uuid4().hex}")
+        letters.observe(seen, F.count(F.lit(1)).alias("rows")).write.parquet(staged)
+        rows = int(seen.get["rows"])
+        self.storage.delete(target)
+        if rows:
+            self.storage.move(staged, target)
+        self.storage.delete(staged)
+        return rows
+
+    def clear(self, number: int, kind: str) -> None:
+        """Remove the letters that an earlier try of batch `number` had left."""
+        self.storage.delete(self.place(kind, number))
+
+    def place(self, kind: str, number: int) -> str:
+        """Where the letters of a batch lie."""
+        return join(self.folder, f"kind={kind}", f"query={self.query}", f"batch={number:06d}")
+
+
+@dataclass(frozen=True)
+class DeadLetterTopic:
+    """A Kafka topic: the letter as JSON, keyed by event id; a repeated batch is sent again."""
+
+    kafka: KafkaOptions
+    topic: str
+
+    def put(self, letters: DataFrame, number: int, kind: str) -> int:
+        """Send the letters of batch `number`; how many there were."""
+        seen = Observation()
+        rows = letters.observe(seen, F.count(F.lit(1)).alias("rows")).select(
+            F.col("event_id").cast("binary").alias("key"),
+            F.to_json(F.struct(*DEAD_LETTER_COLUMNS, F.lit(kind).alias("kind"))).cast("binary").alias("value"),
+        )
+        rows.write.format("kafka").options(**self.kafka.client(), topic=self.topic).save()
+        return int(seen.get["rows"])
+
+    def clear(self, number: int, kind: str) -> None:
+        """Nothing: what was sent stays sent."""
+
+
+@dataclass(frozen=True)
+class DeadLetterSink:
+    """The sink of a query's refused events, and of files that gave none or not all; `write` returns how many."""
+
+    letters: DeadLetters
+    query: str
+    files: FileAccount | None = None
+
+    def write(self, batch: DataFrame, number: int) -> int:
+        """Keep the refused rows of batch `number`, and its unread files (raw null, the reason says why)."""
+        by_origin = ["origin"] if self.files else []
+        counted = batch.groupBy(*by_origin).agg(F.count(F.lit(1)).alias("rows"), F.count("reason").alias("refused"))
+        counts = counted.collect()
+        kept = 0
+        if sum(row.refused for row in counts):
+            refused = batch.where("reason is not null")
+            kept += self.letters.put(refused.select(*dead_letter(refused, self.query)), number, REFUSED)
+        else:
+            self.letters.clear(number, REFUSED)
+        if self.files:
+            unread = self.files.unread(number, {row.origin: row.rows for row in counts})
+            kept += self._keep_files(batch, unread, number)
+        return kept
+
+    def _keep_files(self, batch: DataFrame, unread: Mapping[str, str], number: int) -> int:
+        if not unread:
+            self.letters.clear(number, FILES)
+            return 0
+        letters = [Letter(f"{uri.rsplit('/', 1)[-1]}/file", uri, reason) for uri, reason in unread.items()]
+        return self.letters.put(letter_rows(batch.sparkSession, letters, self.query), number, FILES)
+
+
+@dataclass(frozen=True)
+class Letter:
+    """A dead letter that is written by the driver."""
+
+    event_id: str
+    origin: str
+    reason: str
+    raw: str | None = None
+    event_time: str | None = None  # ISO text
+
+
+def letter_rows(spark: SparkSession, letters: Sequence[Letter], query: str) -> DataFrame:
+    """Dead letters of the driver as rows of DEAD_LETTER_COLUMNS."""
+    now = F.current_timestamp()
+    rows = [(x.event_id, x.event_time, x.origin, x.raw, x.reason) for x in letters]
+    frame = spark.createDataFrame(rows, "event_id string, said string, origin string, raw string, reason string")
+    return frame.select(
+        "event_id",
+        F.lit(None).cast("string").alias("lead"),
+        F.coalesce(F.col("said").try_cast("timestamp"), now).alias("event_time"),
+        *("origin", F.lit(0).cast("long").alias("position"), "raw", "reason"),
+        now.alias("failed_at"),
+        F.lit(query).alias("query"),
+    )
+
+
+def dead_letter(scored: DataFrame, query: str = "") -> list[Column]:
+    """The columns of a dead letter of a refused event of `scored_events`; `lead` is its id, where it had one."""
+    lead = scored.columns[scored.columns.index("position") + 1]
+    return [
+        F.col("event_id"),
+        F.col(lead).alias("lead"),
+        *(F.col(name) for name in ("event_time", "origin", "position", "raw", "reason")),
+        F.col("scored_at").alias("failed_at"),
+        F.lit(query).alias("query"),
+    ]
