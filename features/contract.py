@@ -28,6 +28,15 @@ RESERVED = frozenset(
         "scored_at",
         "lead_group",
         "fold",
+        "grade",
+        "event_id",
+        "event_time",
+        "origin",
+        "position",
+        "raw",
+        "reason",
+        "batch_date",
+        "unknown_categories",
     ]
 )
 

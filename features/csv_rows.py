@@ -16,6 +16,7 @@ from features.csv_checks import Header
 RAW, SOURCE, SHAPE, RECOVERED = "_raw", "_source", "_shape", "_recovered"
 _CORRUPT = "_corrupt"
 _WHITESPACE = " \t\r\n\f\v\u00a0\u202f\ufeff"
+_NO_SPLIT = "the row cannot be split into values"
 _OPEN_QUOTE = "a quote is not closed (set csv.multiline if values hold line breaks)"
 # Values in quotes keep their spaces here; they are trimmed as values later.
 _TRIM_OUTSIDE_QUOTES = {"ignoreLeadingWhiteSpace": "true", "ignoreTrailingWhiteSpace": "true"}
@@ -58,11 +59,13 @@ def _read_group(spark: SparkSession, files: Sequence[CsvFile], contract: Contrac
     found = [(f.name, p) for f in contract.kept if (p := header.position(f)) is not None]
     nulls = [word.strip() for word in contract.nulls]
     # One expression for all cells: an expression per cell outgrows the methods that Spark generates.
-    answers = F.transform(F.array(*(f"row.c{p}" for _, p in found)), lambda cell: _answer(cell, nulls, charset))
-    written = F.to_csv(F.struct(*(f"line.{c}" for c in cells)), {**_split_options(form), **_KEEP_SPACES})
+    answers = F.transform(
+        F.array(*(f"row.c{p}" for _, p in found)), lambda cell: answer(translated(cell, charset), nulls)
+    )
+    written = F.to_csv(F.struct(*(f"line.{c}" for c in cells)), {**split_options(form), **_KEEP_SPACES})
     raw = F.coalesce(F.col(f"line.{_CORRUPT}"), written)
     broken = F.col(f"row.{_CORRUPT}")
-    shape = F.when(broken.isNotNull(), _shape_of(broken, len(cells), form))
+    shape = F.when(broken.isNotNull(), shape_of(broken, F.lit(len(cells)), form))
     answered = rows.select(
         answers.alias("answers"), translated(raw, charset).alias(RAW), shape.alias(SHAPE), SOURCE, RECOVERED
     )
@@ -80,7 +83,7 @@ def _split_lines(
     """Lines as `line` (struct of the cells and `_corrupt`), and `row`: the same, or what a whole-quoted line holds."""
     names = [*cells, _CORRUPT]
     parse = {
-        **_split_options(form),
+        **split_options(form),
         "mode": "PERMISSIVE",
         "columnNameOfCorruptRecord": _CORRUPT,
         **_TRIM_OUTSIDE_QUOTES,
@@ -91,7 +94,7 @@ def _split_lines(
         .schema(StructType([StructField(name, StringType()) for name in names]))
         .csv([literal(uri) for uri in uris])
         .where(F.coalesce(*names).isNotNull())
-        .select(F.struct(*names).alias("line"), _plain_uri(F.col("_metadata.file_path")).alias(SOURCE))
+        .select(F.struct(*names).alias("line"), plain_uri(F.col("_metadata.file_path")).alias(SOURCE))
     )
     schema = ", ".join(f"{name} STRING" for name in names)
     inner = F.when(_quoted_whole(cells, form), F.from_csv(F.col("line.c0"), schema, parse))
@@ -102,7 +105,7 @@ def _split_lines(
     )
 
 
-def _split_options(form: CsvFormat) -> dict[str, str]:
+def split_options(form: CsvFormat) -> dict[str, str]:
     """How Spark splits a line, and puts one together."""
     return {"sep": form.delimiter, "quote": form.quote, "escape": form.quote, "nullValue": "", "emptyValue": ""}
 
@@ -114,9 +117,9 @@ def translated(text: Column, charset: Charset) -> Column:
     return F.translate(text, "".join(charset.translation), "".join(charset.translation.values()))
 
 
-def _answer(cell: Column, nulls: list[str], charset: Charset) -> Column:
-    """A cell trimmed, and null where it holds one of the contract's null words."""
-    trimmed = F.trim(F.coalesce(translated(cell, charset), F.lit("")), F.lit(_WHITESPACE))
+def answer(cell: Column, nulls: list[str]) -> Column:
+    """A cell trimmed, and null where it holds one of the (trimmed) null words of a contract."""
+    trimmed = F.trim(F.coalesce(cell, F.lit("")), F.lit(_WHITESPACE))
     return F.when(~trimmed.isin(nulls), trimmed)
 
 
@@ -131,22 +134,28 @@ def _quoted_whole(cells: list[str], form: CsvFormat) -> Column:
     return alone & F.contains(F.col("line.c0"), F.lit(form.delimiter)) & closed
 
 
-def _shape_of(line: Column, expected: int, form: CsvFormat) -> Column:
-    """What is wrong with a line that does not split into as many values as the header has."""
-    quote = re.escape(form.quote)
-    found = _count(F.regexp_replace(line, f"{quote}[^{quote}]*{quote}", ""), form.delimiter) + 1
+def shape_of(line: Column, headers: Column, form: CsvFormat, otherwise: str | None = _NO_SPLIT) -> Column:
+    """What is wrong with a line that does not split into as many values as there are headers."""
+    found = values_in(line, form)
+    under = F.concat(found, F.lit(" under "), headers, F.lit(" headers"))
     return (
         F.when(_count(line, form.quote) % 2 == 1, _OPEN_QUOTE)
-        .when(found < expected, F.concat(F.lit("too few values: "), found, F.lit(f" under {expected} headers")))
-        .when(found > expected, F.concat(F.lit("too many values: "), found, F.lit(f" under {expected} headers")))
-        .otherwise(F.lit("the row cannot be split into values"))
+        .when(found < headers, F.concat(F.lit("too few values: "), under))
+        .when(found > headers, F.concat(F.lit("too many values: "), under))
+        .otherwise(F.lit(otherwise))
     )
+
+
+def values_in(line: Column, form: CsvFormat) -> Column:
+    """The number of values of a line whose quotes are closed."""
+    quote = re.escape(form.quote)
+    return _count(F.regexp_replace(line, f"{quote}[^{quote}]*{quote}", ""), form.delimiter) + 1
 
 
 def _count(text: Column, character: str) -> Column:
     return F.length(text) - F.length(F.replace(text, F.lit(character), F.lit("")))
 
 
-def _plain_uri(uri: Column) -> Column:
+def plain_uri(uri: Column) -> Column:
     """A file's URI without the escapes (%20) of Spark's metadata column."""
     return F.url_decode(F.replace(uri, F.lit("+"), F.lit("%2B")))

@@ -4,7 +4,7 @@ A reason reads `what is wrong: value`; the part before the colon is the same for
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
@@ -29,15 +29,26 @@ def with_values(rows: DataFrame, contract: Contract, labelled: bool) -> DataFram
     `_source` and `_recovered`. An order value may be an ISO timestamp, which becomes seconds since 1970 (in the
     session's time zone where it names none). Of rows that share an id, the one with the largest order value is good.
     """
-    parsed = [f for f in contract.kept if f.kind in _PARSED]
+    judged = [kind for kind in _FAULTS_OF if labelled or kind is not Kind.LABEL]
+    return _with_repeats(judged_rows(rows, contract.kept, judged, (RAW, SOURCE, RECOVERED)), contract)
+
+
+def judged_rows(
+    rows: DataFrame, fields: Sequence[LeadField], judged: Sequence[Kind], carried: Sequence[str]
+) -> DataFrame:
+    """Rows of text (a string column per field, null: not answered) as typed values with `_reason`, row by row.
+
+    Faults are looked for in fields of the kinds `judged` and in every id and category; what `_shape` says comes
+    first. Returns the fields, the columns `carried` and `_reason`. One decision for CSV, JSON and Parquet.
+    """
+    parsed = [f for f in fields if f.kind in _PARSED]
     typed = rows.select("*", *(_typed(f).alias(_value_of(f)) for f in parsed))
-    found = typed.select("*", _first_fault(contract, labelled).alias("_found"))
-    checked = found.select(
-        *(F.col(_value_of(f)).alias(f.name) if f in parsed else F.col(f.name) for f in contract.kept),
-        *(RAW, SOURCE, RECOVERED),
-        F.coalesce(F.col(SHAPE), _sentence(F.col("_found.fault"), F.col("_found.text"))).alias(REASON),
+    found = typed.select("*", _first_fault(fields, judged).alias("_found"))
+    return found.select(
+        *(F.col(_value_of(f)).alias(f.name) if f in parsed else F.col(f.name) for f in fields),
+        *carried,
+        F.coalesce(F.col(SHAPE), sentence(F.col("_found.fault"), F.col("_found.text"))).alias(REASON),
     )
-    return _with_repeats(checked, contract)
 
 
 def fault(reason: Column) -> Column:
@@ -53,7 +64,7 @@ def _with_repeats(checked: DataFrame, contract: Contract) -> DataFrame:
     same_id = Window.partitionBy(key, F.col(REASON).isNull()).orderBy(F.col(contract.order.name).desc(), tie)
     fault = F.lit(f"{contract.id.name} repeats (the row with the largest {contract.order.name} is kept)")
     ranked = checked.withColumn("_rank", F.row_number().over(same_id))
-    reason = F.coalesce(F.col(REASON), F.when(F.col("_rank") > 1, _sentence(fault, key)))
+    reason = F.coalesce(F.col(REASON), F.when(F.col("_rank") > 1, sentence(fault, key)))
     return ranked.withColumn(REASON, reason).drop("_rank")
 
 
@@ -68,9 +79,13 @@ def _typed(field: LeadField) -> Column:
         word = F.regexp_replace(text, _WHOLE_NUMBER, "$1")
         return F.when(word.isin(_words(field.true_words)), 1).when(word.isin(_words(field.false_words)), 0)
     if field.kind is Kind.ORDER:
-        seconds = F.unix_micros(F.when(text.rlike(_ISO_TIME), text).try_cast("timestamp")) / F.lit(1e6)
-        return F.coalesce(number(text, ""), seconds)
+        return F.coalesce(number(text, ""), F.unix_micros(moment(text)) / F.lit(1e6))
     return number(text, field.thousands)
+
+
+def moment(text: Column) -> Column:
+    """An ISO date or timestamp (in the session's time zone where it names none); null for any other text."""
+    return F.when(text.rlike(_ISO_TIME), text).try_cast("timestamp")
 
 
 def _words(words: Iterable[str]) -> list[str]:
@@ -78,27 +93,26 @@ def _words(words: Iterable[str]) -> list[str]:
     return [re.sub(_WHOLE_NUMBER, r"\1", word.strip()) for word in words]
 
 
-def _first_fault(contract: Contract, labelled: bool) -> Column:
+def _first_fault(fields: Sequence[LeadField], judged: Sequence[Kind]) -> Column:
     """The first fault of a row's values as a struct of `fault` and `text`; null where all can be used."""
-    judged = [f for f in _FAULTS_OF if labelled or f is not Kind.LABEL]
     faults = F.array(
         *(
             F.struct(_FAULTS_OF[kind](f).alias("fault"), F.col(f.name).alias("text"))
             for kind in judged
-            for f in contract.kept
+            for f in fields
             if f.kind is kind
         )
     )
-    return F.get(F.filter(F.concat(faults, _text_faults(contract)), lambda s: s["fault"].isNotNull()), F.lit(0))
+    return F.get(F.filter(F.concat(faults, _text_faults(fields)), lambda s: s["fault"].isNotNull()), F.lit(0))
 
 
-def _text_faults(contract: Contract) -> Column:
+def _text_faults(fields: Sequence[LeadField]) -> Column:
     """An array of the faults of the id and all categories; one expression, as there may be hundreds."""
-    fields = [f for f in contract.kept if f.kind in (Kind.ID, Kind.CATEGORY)]
+    texts = [f for f in fields if f.kind in (Kind.ID, Kind.CATEGORY)]
     named = F.array(
         *(
             F.struct(F.lit(f.name).alias("name"), F.col(f.name).alias("text"), F.lit(f.max_length).alias("most"))
-            for f in fields
+            for f in texts
         )
     )
     return F.transform(
@@ -112,6 +126,8 @@ def _text_faults(contract: Contract) -> Column:
                 F.contains(s["text"], F.lit("\ufffd")),
                 F.concat(s["name"], F.lit(" holds bytes that are not in csv.encoding")),
             )
+            # PostgreSQL takes no such text, and no lead means it.
+            .when(F.contains(s["text"], F.lit("\0")), F.concat(s["name"], F.lit(" holds a NUL character")))
             .alias("fault"),
             s["text"].alias("text"),
         ),
@@ -152,8 +168,8 @@ def _infinite(value: Column) -> Column:
     return F.abs(value) == float("inf")
 
 
-def _sentence(fault: Column, text: Column) -> Column:
-    """A reason: the fault, and an excerpt of the value, on one line, where there is one."""
+def sentence(fault: Column, text: Column) -> Column:
+    """A reason (null where the fault is): the fault, and an excerpt of the value, on one line, where there is one."""
     short = F.when(F.length(text) > _EXCERPT, F.concat(F.substring(text, 1, _EXCERPT - 3), F.lit("...")))
     line = F.regexp_replace(F.coalesce(short, text), r"\s+", " ")
     value = F.concat(F.lit(": '"), line, F.lit("'"))

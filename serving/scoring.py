@@ -4,6 +4,7 @@ import difflib
 from collections.abc import Sequence
 
 from pyspark.ml import PipelineModel, Transformer
+from pyspark.ml.feature import StringIndexerModel
 from pyspark.ml.functions import vector_to_array
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -20,10 +21,29 @@ from pyspark.sql.types import (
 
 from features.contract import Contract, Kind
 from serving.errors import ServingError
+from serving.events import UNANSWERED, all_null
 from serving.registry import ResolvedVersion
 
 READS = ("inputCol", "inputCols", "featuresCol")
 WRITES = ("outputCol", "outputCols", "predictionCol", "probabilityCol", "rawPredictionCol", "leafCol")
+# Of `scored_events`, in order; the contract's id and label stand among them.
+SCORED_COLUMNS = (
+    "event_id",
+    "event_time",
+    "origin",
+    "position",
+    "score",
+    "probability",
+    "prediction",
+    "grade",
+    "model_version",
+    "scored_at",
+    "batch_date",
+    "unknown_categories",
+    "reason",
+    "raw",
+)
+NO_SCORE = "the model gave no probability"
 
 
 class UnfitLeads(ServingError):
@@ -52,6 +72,71 @@ def scored(leads: DataFrame, model: PipelineModel, version: ResolvedVersion, con
         F.current_timestamp().alias("scored_at"),
         *label,
     )
+
+
+def scored_events(events: DataFrame, model: PipelineModel, version: ResolvedVersion, contract: Contract) -> DataFrame:
+    """Events (serving.events) with their scores, and the refused ones beside them, in one plan; for a stream too.
+
+    Columns: SCORED_COLUMNS with the contract's id after `position` and its label after `batch_date`. The values of
+    a refused event are null from `score` to `grade`, and so is `raw` of a scored one. `unknown_categories` counts
+    answers that the model has not seen. `scored_at` is the wall clock at that row; `batch_date` (UTC) is the day
+    when the micro-batch was planned, the same when the batch is repeated. UnfitLeads as in `scored`.
+    """
+    names = input_columns(model)
+    features = _typed_features(events.schema, names, contract)
+    carried = ["event_id", "event_time", "origin", "position", contract.id.name, contract.label.name, "raw"]
+    reason = F.coalesce("reason", F.when(all_null([F.col(n) for n in names]), UNANSWERED)).alias("reason")
+    predicted = model.transform(events.select(*carried, reason, *features))
+    served = _served_probability(predicted.columns)
+    finite = served.isNotNull() & ~F.isnan(served) & served.between(0, 1)
+    judged = predicted.select(
+        *carried,
+        F.coalesce("reason", F.when(~finite, NO_SCORE)).alias("reason"),
+        served.alias("probability"),
+        (F.col("grade") if "grade" in predicted.columns else F.lit(None).cast("string")).alias("grade"),
+        _unknown_categories(model, predicted.columns).alias("unknown_categories"),
+    )
+    good = F.col("reason").isNull()
+    probability = F.when(good, F.col("probability"))
+    return judged.select(
+        *carried[:5],
+        F.round(probability * 100, 1).alias("score"),
+        probability.alias("probability"),
+        (probability >= 0.5).cast("int").alias("prediction"),
+        F.when(good, F.col("grade")).alias("grade"),
+        F.lit(version.version).cast("int").alias("model_version"),
+        wall_clock().alias("scored_at"),
+        F.date_from_unix_date((F.unix_seconds(F.current_timestamp()) / 86400).cast("int")).alias("batch_date"),
+        contract.label.name,
+        F.when(good, F.col("unknown_categories")).otherwise(0).alias("unknown_categories"),
+        "reason",
+        F.when(~good, F.col("raw")).alias("raw"),
+    )
+
+
+def wall_clock() -> Column:
+    """The time at which a row is computed, in whole milliseconds; current_timestamp stands still within a batch."""
+    return F.timestamp_millis(F.reflect(F.lit("java.lang.System"), F.lit("currentTimeMillis")).cast("long"))
+
+
+def _served_probability(columns: Sequence[str]) -> Column:
+    """The calibrated probability where the model gives one."""
+    return F.col("calibrated") if "calibrated" in columns else vector_to_array(F.col("probability"))[1]
+
+
+def _unknown_categories(model: PipelineModel, columns: Sequence[str]) -> Column:
+    """How many categories of a row were answered with a word that the model's indexers have not seen."""
+    seen = [
+        (name, index, len(labels))
+        for stage in _flat(model)
+        if isinstance(stage, StringIndexerModel)
+        for name, index, labels in zip(
+            _columns(stage, ("inputCols",)), _columns(stage, ("outputCols",)), stage.labelsArray, strict=True
+        )
+        if index in columns
+    ]
+    unseen = F.array(*(F.col(name).isNotNull() & (F.col(index) >= count) for name, index, count in seen))
+    return F.size(F.filter(unseen, lambda is_unseen: is_unseen)) if seen else F.lit(0)
 
 
 def input_columns(model: PipelineModel) -> tuple[str, ...]:

@@ -1,22 +1,138 @@
-"""Where leads to score come from: a folder of Parquet files, at once or as they arrive."""
+"""Where leads to score come from: files of Parquet, JSON lines or CSV and Kafka, as arrivals; Parquet also at once."""
 
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 
 from py4j.protocol import Py4JJavaError  # type: ignore[import-untyped]
+from pydantic import BaseModel, Field
 from pyspark.errors import PySparkException
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, DataFrameReader, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql.streaming.readwriter import DataStreamReader
 from pyspark.sql.types import StructType
 
+from features.contract import Contract
+from features.csv_rows import plain_uri
 from features.storage import Storage
+from serving.csv_source import csv_arrivals
 from serving.errors import ServingError
+from serving.events import EVENT_ID, event_schema
+from serving.kafka import KafkaOptions, header
 
 UNREADABLE = re.compile(r"\[(FAILED_READ_FILE[^\]]*)\] Encountered error while reading file (.+?)\. ")
+NOT_UTF8 = "the event is not UTF-8"
+FILE_URI = "_metadata.file_path"
 
 
 class BadSource(ServingError):
     """The folder that leads are read from is missing, empty or unreadable, or one of its files is."""
+
+
+class FileFormat(StrEnum):
+    """How the files of a folder are written."""
+
+    PARQUET = "parquet"
+    JSON = "json"
+    CSV = "csv"
+
+
+class FileOptions(BaseModel, frozen=True, extra="forbid"):
+    """A folder that files of leads arrive in, each whole (written elsewhere and renamed) and under a new name."""
+
+    folder: str = Field(min_length=1, description="folder or URI; it may be empty")
+    format: FileFormat = Field(
+        FileFormat.PARQUET, description="parquet, json (an object a line) or csv (with a header)"
+    )
+    max_files: int = Field(1, ge=1, description="most files in a micro-batch")
+
+
+class TopicOptions(BaseModel, frozen=True, extra="forbid"):
+    """Kafka topics of leads as JSON."""
+
+    kafka: KafkaOptions = Field(description="the cluster")
+    topics: str = Field(min_length=1, description="topic, or comma-separated list of topics")
+    starting_offsets: str = Field(
+        "earliest", description="earliest, latest, or Spark's JSON of offsets; first start only"
+    )
+    max_offsets: int | None = Field(None, ge=1, description="most events in a micro-batch; None: no bound")
+    fail_on_data_loss: bool = Field(True, description="end the query where offsets that it has not read are gone")
+
+
+SourceOptions = FileOptions | TopicOptions
+
+
+def arrivals(spark: SparkSession, source: SourceOptions, contract: Contract) -> DataFrame:
+    """The stream of what arrives at a source, as `serving.events` takes it (ARRIVAL_COLUMNS).
+
+    The schema of files follows from the contract, so a folder may be empty at the start. Files that cannot be read
+    give no rows and end nothing: `serving.file_account` says afterwards which they were.
+    """
+    if isinstance(source, TopicOptions):
+        return kafka_arrivals(topic_stream(spark, source))
+    return file_arrivals(_file_reader(spark, source), source, contract)
+
+
+def file_arrivals(reader: DataFrameReader | DataStreamReader, source: FileOptions, contract: Contract) -> DataFrame:
+    """Arrivals of files, by a reader of a stream or of a batch."""
+    if source.format is FileFormat.CSV:
+        return csv_arrivals(reader.format("binaryFile").load(source.folder), contract)
+    if source.format is FileFormat.JSON:
+        lines = reader.format("text").load(source.folder)
+        text = F.make_valid_utf8("value")
+        valid = F.is_valid_utf8("value")
+        return lines.where(F.trim("value") != "").select(*_of_file(text, F.when(~valid, NOT_UTF8), F.lit(0)))
+    rows = reader.schema(event_schema(contract)).format("parquet").load(source.folder)
+    text = F.to_json(F.struct(*rows.columns))
+    return rows.select(*_of_file(text, F.lit(None), F.col("_metadata.row_index")))
+
+
+def kafka_arrivals(records: DataFrame) -> DataFrame:
+    """Arrivals of Kafka records that were read with their headers."""
+    text = F.col("value").cast("string")
+    return records.select(
+        F.make_valid_utf8(text).alias("value"),
+        F.try_validate_utf8(F.col("key").cast("string")).alias("key"),
+        header(EVENT_ID).alias("given_id"),
+        header("event_time").alias("given_time"),
+        F.col("timestamp").alias("arrived_at"),
+        F.concat_ws("/", "topic", "partition", "offset").alias("origin"),
+        F.col("offset").alias("position"),
+        F.lit(None).cast("string").alias("file"),
+        F.when(~F.is_valid_utf8(text), NOT_UTF8).alias("fault"),
+    )
+
+
+def topic_stream(spark: SparkSession, source: TopicOptions) -> DataFrame:
+    """The records of Kafka topics as a stream, with their headers."""
+    options = {
+        "subscribe": source.topics,
+        "startingOffsets": source.starting_offsets,
+        "includeHeaders": "true",
+        "failOnDataLoss": str(source.fail_on_data_loss).lower(),
+    }
+    if source.max_offsets is not None:
+        options["maxOffsetsPerTrigger"] = str(source.max_offsets)
+    return spark.readStream.format("kafka").options(**source.kafka.client(), **options).load()
+
+
+def _file_reader(spark: SparkSession, source: FileOptions) -> DataStreamReader:
+    reader = spark.readStream.options(ignoreCorruptFiles=True, ignoreMissingFiles=True)
+    # Spark's default passes over a file that is a week older than the newest one seen.
+    return reader.options(maxFilesPerTrigger=source.max_files, maxFileAge="36500d")
+
+
+def _of_file(value: Column, fault: Column, position: Column) -> list[Column]:
+    return [
+        value.alias("value"),
+        *(F.lit(None).cast("string").alias(name) for name in ("key", "given_id", "given_time")),
+        F.col("_metadata.file_modification_time").alias("arrived_at"),
+        plain_uri(F.col(FILE_URI)).alias("origin"),
+        position.cast("long").alias("position"),
+        F.url_decode(F.replace(F.col("_metadata.file_name"), F.lit("+"), F.lit("%2B"))).alias("file"),
+        fault.cast("string").alias("fault"),
+    ]
 
 
 def lead_files(spark: SparkSession, source: str) -> DataFrame:

@@ -9,7 +9,7 @@ from pyspark.sql import SparkSession
 
 from features.contract import Contract
 from features.contract_file import load_contract
-from pipelines.session import build_session
+from pipelines.session import JARS, build_session
 from pipelines.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -40,8 +40,8 @@ def contract() -> Contract:
 
 @pytest.fixture(scope="session")
 def spark() -> Iterator[SparkSession]:
-    """One local session for the whole run."""
-    session = build_session(Settings(), "tests")
+    """One local session for the whole run, with the Kafka connector where `make jars` has run."""
+    session = build_session(Settings(), "tests", kafka=JARS.exists())
     yield session
     session.stop()
 

@@ -1,0 +1,210 @@
+"""Arrivals of leads as typed rows: every event gets an id, a time, an origin and, where it is of no use, a reason."""
+
+from collections.abc import Iterable, Sequence
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql.types import BooleanType, DataType, DoubleType, IntegerType, StringType, StructField, StructType
+
+from features.contract import Contract, Kind, LeadField
+from features.csv_rows import SHAPE, answer
+from features.csv_values import REASON, judged_rows, moment, sentence
+
+# What every source delivers (serving.sources); `events` takes it.
+ARRIVAL_COLUMNS = (
+    "value",  # string: the event as JSON
+    "key",  # string: the lead's id where the value has none
+    "given_id",  # string: event id that came beside the value (a Kafka header)
+    "given_time",  # string: event time that came beside the value
+    "arrived_at",  # timestamp: Kafka's, or when the file was modified
+    "origin",  # string: topic/partition/offset, or the file's URI
+    "position",  # long: order among the events of one origin: Kafka's offset, the row of a file
+    "file",  # string: the file's name; null for Kafka
+    "fault",  # string: why the source could not make a value of it
+)
+# What `events` adds to the lead's own fields.
+EVENT_COLUMNS = ("event_id", "event_time", "origin", "position", "raw", "reason")
+UNANSWERED = "no feature was answered"
+EVENT_ID, EVENT_TIME = "event_id", "event_time"
+_MOST_ID = 256
+_CORRUPT = "_corrupt"
+_NOT_FINITE = '^"(-?(?:NaN|Infinity))"$'
+
+
+def events(arrivals: DataFrame, contract: Contract) -> DataFrame:
+    """One row per arrival, in a batch or a stream; native expressions only, and no event ends a query.
+
+    `arrivals` has ARRIVAL_COLUMNS. Returns `event_id` (string: the event's own, else topic-partition-offset, else file
+    name, lead id and hash of the text), `event_time` (timestamp: the event's own, else when it arrived), `origin`,
+    `position`, `raw` (string), `reason` (string; null: the event can be scored), the id and features of the contract
+    typed, and its label (null where it is not carried). Keys may be names or source headers of fields; unknown keys
+    are passed over. Values are judged as in `features.csv_values`; a lead without any answer is refused.
+    """
+    fields = event_fields(contract)
+    parsed = arrivals.select("*", *_parsed(F.col("value"), fields))
+    nulls = [word.strip() for word in contract.nulls]
+    # Spark hands out what is no finite number with quotes.
+    answers = F.transform(_texts(fields), lambda text: answer(F.regexp_replace(text, _NOT_FINITE, "$1"), nulls))
+    rows = parsed.select(
+        "*", answers.alias("_answers"), _own(EVENT_ID).alias("_own_id"), _own(EVENT_TIME).alias("_own_time")
+    )
+    named = rows.select(
+        *(F.col("_answers")[i].alias(field.name) for i, field in enumerate(fields)),
+        _event_id(fields).alias(EVENT_ID),
+        _event_time().alias(EVENT_TIME),
+        *("origin", "position", F.col("value").alias("raw")),
+        _shape(fields).alias(SHAPE),
+        _late_faults(fields).alias("_late"),
+    )
+    judged = judged_rows(named, fields, (Kind.ID, Kind.NUMERIC), (*EVENT_COLUMNS[:-1], "_late"))
+    return judged.select(
+        *EVENT_COLUMNS[:-1], F.coalesce(REASON, "_late").alias("reason"), *(field.name for field in fields)
+    )
+
+
+def event_fields(contract: Contract) -> tuple[LeadField, ...]:
+    """The fields that events carry: id, features and label."""
+    return (contract.id, *contract.features, contract.label)
+
+
+def event_schema(contract: Contract) -> StructType:
+    """The columns of Parquet files of events: all fields that prepared leads have, and event_id; all may be null."""
+    types: dict[Kind, DataType] = {
+        Kind.LABEL: IntegerType(),
+        Kind.ORDER: DoubleType(),
+        Kind.NUMERIC: DoubleType(),
+    }
+    fields = [StructField(f.name, types.get(f.kind, StringType())) for f in contract.kept]
+    return StructType([*fields, StructField(EVENT_ID, StringType())])
+
+
+def _parsed(value: Column, fields: Sequence[LeadField]) -> list[Column]:
+    """`_lead0`, `_lead1`, ...: structs of the keys' texts.
+
+    Spark does not tell fields of one struct apart by case: keys that differ in case alone stand in several.
+    """
+    options = {"mode": "PERMISSIVE", "columnNameOfCorruptRecord": _CORRUPT}
+    return [
+        F.from_json(value, StructType([StructField(k, StringType()) for k in (*keys, _CORRUPT)]), options).alias(
+            f"_lead{number}"
+        )
+        for number, keys in enumerate(_groups(fields))
+    ]
+
+
+def _groups(fields: Sequence[LeadField]) -> list[list[str]]:
+    """The keys that a field may come under, in groups in which none differs from another in case alone."""
+    groups: list[list[str]] = []
+    for key in dict.fromkeys([*(k for f in fields for k in (f.name, f.source)), EVENT_ID, EVENT_TIME]):
+        free = next((g for g in groups if key.lower() not in {k.lower() for k in g}), None)
+        if free is None:
+            groups.append(free := [])
+        free.append(key)
+    return groups
+
+
+def _texts(fields: Sequence[LeadField]) -> Column:
+    """An array of the text of every field, in their order; the id may come as the event's key."""
+    place = {key: f"_lead{n}" for n, keys in enumerate(_groups(fields)) for key in keys}
+
+    def text(field: LeadField) -> Column:
+        found = [F.col(place[key]).getField(key) for key in dict.fromkeys((field.name, field.source))]
+        return F.coalesce(*found, *([F.col("key")] if field.kind is Kind.ID else []))
+
+    return F.array(*(text(field) for field in fields))
+
+
+def _own(key: str) -> Column:
+    """What an event says of itself, else what came beside it; null where that is empty."""
+    beside = F.col("given_id" if key == EVENT_ID else "given_time")
+    said = F.trim(F.coalesce(F.col("_lead0").getField(key), beside))
+    return F.when(said != "", said)
+
+
+def _event_id(fields: Sequence[LeadField]) -> Column:
+    own = F.when(_usable_id(F.col("_own_id")), F.col("_own_id"))
+    lead = F.when(F.length(F.col("_answers")[0]) <= _MOST_ID, F.replace(F.col("_answers")[0], F.lit("\0"), F.lit("")))
+    text = F.lower(F.hex(F.xxhash64("value")))
+    in_file = F.concat_ws("/", "file", lead, text)
+    return F.coalesce(own, F.when(F.col("file").isNotNull(), in_file), F.replace("origin", F.lit("/"), F.lit("-")))
+
+
+def _usable_id(given: Column) -> Column:
+    return (F.length(given) <= _MOST_ID) & ~F.contains(given, F.lit("\0"))
+
+
+def _event_time() -> Column:
+    return F.coalesce(F.when(_in_range(_said_time()), _said_time()), _arrival())
+
+
+def _arrival() -> Column:
+    """When the event arrived; a clock that is far out counts for nothing, as it would hold back every later score."""
+    return F.when(_in_range(F.col("arrived_at")), F.col("arrived_at")).otherwise(F.current_timestamp())
+
+
+def _said_time() -> Column:
+    text = F.col("_own_time")
+    since_1970 = F.when(text.rlike("^[0-9]{10,15}$"), F.timestamp_millis(text.try_cast("long")))
+    return F.coalesce(since_1970, moment(text))
+
+
+def _in_range(time: Column) -> Column:
+    """From 1970 to a day ahead."""
+    tomorrow = F.current_timestamp() + F.expr("INTERVAL 1 DAY")
+    return (time >= F.timestamp_seconds(F.lit(0))) & (time <= tomorrow)
+
+
+def _shape(fields: Sequence[LeadField]) -> Column:
+    """What is wrong with an event as a whole, before any value is looked at."""
+    value = F.col("value")
+    return (
+        F.when(F.col("fault").isNotNull(), F.col("fault"))
+        .when(value.isNull() | (F.trim(value) == ""), "the event is empty")
+        .when(F.col(f"_lead0.{_CORRUPT}").isNotNull() | F.col("_lead0").isNull(), _not_json(value))
+        .otherwise(_nested(fields))
+    )
+
+
+def _not_json(value: Column) -> Column:
+    other = F.ltrim(value).rlike(r"^[\[\"0-9tfn-]") & F.json_array_length(_listed(value)).isNotNull()
+    return F.when(other, sentence(F.lit("the event is no JSON object"), value)).otherwise(
+        sentence(F.lit("the event is not JSON"), value)
+    )
+
+
+def _nested(fields: Sequence[LeadField]) -> Column:
+    """The fault of the first text that is an object or a list."""
+    texts = [(i, f) for i, f in enumerate(fields) if f.kind in (Kind.ID, Kind.CATEGORY)]
+    named = F.array(*(F.struct(F.lit(f.name).alias("name"), F.col("_answers")[i].alias("text")) for i, f in texts))
+    found = F.get(F.filter(named, lambda s: _is_nested(s["text"])), F.lit(0))
+    return sentence(F.concat(found["name"], F.lit(" is an object or a list")), found["text"])
+
+
+def _is_nested(text: Column) -> Column:
+    a_list = F.startswith(text, F.lit("[")) & F.json_array_length(text).isNotNull()
+    an_object = F.startswith(text, F.lit("{")) & F.json_object_keys(text).isNotNull()
+    return F.coalesce(a_list | an_object, F.lit(False))
+
+
+def _late_faults(fields: Sequence[LeadField]) -> Column:
+    """Faults that tell less than those of the values."""
+    asked = [i for i, f in enumerate(fields) if f.kind in (Kind.NUMERIC, Kind.CATEGORY)]
+    return F.coalesce(
+        F.when(F.json_array_length(_listed(F.col("value"))) != 1, "the event is more than one JSON value"),
+        F.when(F.json_array_length(_listed(F.col("value"))).isNull(), "the event goes on after its JSON object"),
+        F.when(~_usable_id(F.col("_own_id")), sentence(F.lit("event_id is of no use"), F.col("_own_id"))),
+        F.when(
+            F.col("_own_time").isNotNull() & ~F.coalesce(_in_range(_said_time()), F.lit(False)),
+            sentence(F.lit("event_time is no ISO timestamp from 1970 to tomorrow"), F.col("_own_time")),
+        ),
+        F.when(all_null([F.col("_answers")[i] for i in asked]), UNANSWERED),
+    )
+
+
+def all_null(columns: Iterable[Column]) -> Column:
+    """Whether none of the columns holds a value."""
+    return F.coalesce(*(F.when(c.isNotNull(), True) for c in columns), F.lit(False).cast(BooleanType())) == F.lit(False)
+
+
+def _listed(value: Column) -> Column:
+    return F.concat(F.lit("["), value, F.lit("]"))

@@ -1,0 +1,91 @@
+"""How a Kafka cluster is reached: addresses, TLS and SASL, with every secret left where it is."""
+
+from enum import StrEnum
+from typing import Self
+
+from pydantic import BaseModel, Field, model_validator
+from pyspark.sql import Column
+from pyspark.sql import functions as F
+
+USER_VARIABLE, PASSWORD_VARIABLE = "KAFKA_USERNAME", "KAFKA_PASSWORD"
+_PROVIDERS = {
+    "config.providers": "env",
+    "config.providers.env.class": "org.apache.kafka.common.config.provider.EnvVarConfigProvider",
+}
+
+
+class Protocol(StrEnum):
+    """How a connection is secured."""
+
+    PLAINTEXT = "PLAINTEXT"
+    SSL = "SSL"
+    SASL_PLAINTEXT = "SASL_PLAINTEXT"
+    SASL_SSL = "SASL_SSL"
+
+
+class Mechanism(StrEnum):
+    """How a client shows who it is."""
+
+    PLAIN = "PLAIN"
+    SCRAM_SHA_256 = "SCRAM-SHA-256"
+    SCRAM_SHA_512 = "SCRAM-SHA-512"
+
+
+class KafkaOptions(BaseModel, frozen=True, extra="forbid"):
+    """A Kafka cluster. Secrets are named here and never held: Kafka's client reads them from the environment.
+
+    User and password are read from KAFKA_USERNAME and KAFKA_PASSWORD, the keystore's password from
+    KAFKA_KEYSTORE_PASSWORD and the truststore's from KAFKA_TRUSTSTORE_PASSWORD, on the driver and on executors.
+    """
+
+    bootstrap_servers: str = Field(min_length=1, description="comma-separated list of host:port")
+    security_protocol: Protocol = Field(Protocol.PLAINTEXT, description="PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL")
+    sasl_mechanism: Mechanism = Field(Mechanism.SCRAM_SHA_512, description="PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512")
+    truststore: str = Field("", description="file of the CA's certificates: .pem, .jks or .p12; empty: Java's own")
+    truststore_secured: bool = Field(False, description="the truststore has a password: KAFKA_TRUSTSTORE_PASSWORD")
+    keystore: str = Field("", description="file of the client's own certificate and key, for mutual TLS")
+    keystore_secured: bool = Field(True, description="the keystore has a password: KAFKA_KEYSTORE_PASSWORD")
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if not self.security_protocol.endswith("SSL") and (self.truststore or self.keystore):
+            raise ValueError(f"truststore and keystore need TLS; security_protocol is {self.security_protocol}")
+        return self
+
+    def client(self) -> dict[str, str]:
+        """Options of Spark's Kafka source and sink. Secrets stand in them as references that Kafka resolves."""
+        return {f"kafka.{name}": value for name, value in self._properties().items()}
+
+    def _properties(self) -> dict[str, str]:
+        found = {"bootstrap.servers": self.bootstrap_servers, "security.protocol": str(self.security_protocol)}
+        if self.security_protocol is Protocol.PLAINTEXT:
+            return found
+        found |= _PROVIDERS
+        if self.security_protocol.startswith("SASL"):
+            found |= {"sasl.mechanism": str(self.sasl_mechanism), "sasl.jaas.config": _jaas(self.sasl_mechanism)}
+        for name, path, secured in (
+            ("truststore", self.truststore, self.truststore_secured),
+            ("keystore", self.keystore, self.keystore_secured),
+        ):
+            if path:
+                found |= {f"ssl.{name}.location": path, f"ssl.{name}.type": _store_type(path)}
+            if path and secured:
+                found[f"ssl.{name}.password"] = f"${{env:KAFKA_{name.upper()}_PASSWORD}}"
+        return found
+
+
+def header(name: str) -> Column:
+    """The text of a record's last header of a name, from the column `headers`; null where there is none."""
+    named = F.filter(F.col("headers"), lambda h: h["key"] == name)
+    return F.try_validate_utf8(F.try_element_at(named, F.lit(-1))["value"].cast("string"))
+
+
+def _jaas(mechanism: Mechanism) -> str:
+    module = "plain.PlainLoginModule" if mechanism is Mechanism.PLAIN else "scram.ScramLoginModule"
+    user, password = f"${{env:{USER_VARIABLE}}}", f"${{env:{PASSWORD_VARIABLE}}}"
+    return f'org.apache.kafka.common.security.{module} required username="{user}" password="{password}";'
+
+
+def _store_type(path: str) -> str:
+    kinds = {".pem": "PEM", ".jks": "JKS"}
+    return next((kind for ending, kind in kinds.items() if path.lower().endswith(ending)), "PKCS12")

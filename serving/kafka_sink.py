@@ -1,0 +1,65 @@
+"""Scored events to Kafka, at least once: JSON values keyed by lead, with headers by which readers drop repeats."""
+
+from dataclasses import dataclass
+
+from pyspark.sql import Column, DataFrame, Observation
+from pyspark.sql import functions as F
+
+from features.contract import Contract
+from serving.kafka import KafkaOptions
+
+
+@dataclass(frozen=True)
+class KafkaSink:
+    """Sends the scored rows of a micro-batch to a topic. A repeated batch is sent again, under the same event ids."""
+
+    kafka: KafkaOptions
+    topic: str
+    contract: Contract
+
+    def write(self, batch: DataFrame, number: int) -> int:
+        """Send batch `number`; the number of its scored rows."""
+        seen = Observation()
+        rows = batch.where("reason is null").observe(seen, F.count(F.lit(1)).alias("rows"))
+        sent = kafka_rows(rows, self.contract, self.topic, epoch=F.lit(number))
+        sent.write.format("kafka").options(**self.kafka.client()).save()
+        return int(seen.get["rows"])
+
+
+def kafka_rows(
+    scored: DataFrame, contract: Contract, topic: str, dead_topic: str = "", epoch: Column | None = None
+) -> DataFrame:
+    """Scored events as `topic`, `key` (the lead's id), `value` (JSON without nulls) and `headers`.
+
+    Headers: `event_id`, `model_version` and `epoch`: by default the milliseconds since 1970 at which the micro-batch
+    or the real-time epoch was planned. With `dead_topic` refused events go there, as dead letters; without it they
+    must have been taken out before.
+    """
+    planned = F.unix_millis(F.current_timestamp()) if epoch is None else epoch
+    value = F.to_json(F.struct(*(c for c in scored.columns if c not in ("batch_date", "position", "reason", "raw"))))
+    place = F.lit(topic)
+    if dead_topic:
+        refused = F.col("reason").isNotNull()
+        value = F.when(refused, F.to_json(F.struct(*dead_letter()))).otherwise(value)
+        place = F.when(refused, F.lit(dead_topic)).otherwise(place)
+    headers = {"event_id": F.col("event_id"), "model_version": F.col("model_version"), "epoch": planned}
+    return scored.select(
+        place.alias("topic"),
+        F.col(contract.id.name).cast("binary").alias("key"),
+        value.cast("binary").alias("value"),
+        F.array(
+            *(
+                F.struct(F.lit(n).alias("key"), v.cast("string").cast("binary").alias("value"))
+                for n, v in headers.items()
+            )
+        ).alias("headers"),
+    )
+
+
+def dead_letter(query: str = "") -> list[Column]:
+    """The columns of a dead letter (serving.dead_letters.DEAD_LETTER_COLUMNS) of a refused event."""
+    return [
+        *(F.col(name) for name in ("event_id", "event_time", "origin", "position", "raw", "reason")),
+        F.col("scored_at").alias("failed_at"),
+        F.lit(query).alias("query"),
+    ]

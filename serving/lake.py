@@ -1,0 +1,49 @@
+"""The lake: scored events as Parquet, a folder per day and micro-batch, each event once for any reader."""
+
+import uuid
+from dataclasses import dataclass
+
+from pyspark.sql import DataFrame, Observation
+from pyspark.sql import functions as F
+
+from features.storage import Storage, join
+
+STAGING = "_staging"
+DAY = "batch_date"
+
+
+@dataclass(frozen=True)
+class LakeSink:
+    """Writes the scored rows of batch 12 to OUTPUT/batch_date=2026-11-25/query=ID/batch=000012/; a repeat replaces it.
+
+    The day is when Spark planned the batch; it stands in the checkpoint before the batch runs and so stays the same
+    when the batch is repeated, after midnight too (the column `batch_date` of `scored_events`, UTC). A batch is
+    written aside and renamed: a reader never sees half of it. Refused rows and their two columns are left out.
+    """
+
+    storage: Storage
+    output: str
+    query: str
+
+    def write(self, batch: DataFrame, number: int) -> int:
+        """Write batch `number`; the number of its scored rows. A batch without any leaves no folder."""
+        seen = Observation()
+        staged = join(self.output, STAGING, f"{number:06d}-{uuid.uuid4().hex}")
+        rows = batch.where("reason is null").drop("reason", "raw")
+        rows.observe(seen, F.count(F.lit(1)).alias("rows")).write.partitionBy(DAY).parquet(staged)
+        for day in self._days(staged):
+            self.storage.delete(self.folder(day, number))
+            self.storage.move(join(staged, day), self.folder(day, number))
+        self.storage.delete(staged)
+        return int(seen.get["rows"])
+
+    def folder(self, day: str, number: int) -> str:
+        """Where a batch of a day (`batch_date=2026-11-25`) lies."""
+        return join(self.output, day, f"query={self.query}", f"batch={number:06d}")
+
+    def clear_staging(self) -> None:
+        """Remove what killed processes had begun to write."""
+        self.storage.delete(join(self.output, STAGING))
+
+    def _days(self, staged: str) -> list[str]:
+        return [entry.name for entry in self.storage.list(staged) if entry.is_folder]
