@@ -1,4 +1,4 @@
-"""Temporary copies of models: each goes when it has been read, and what a killed process left goes at the next start."""
+"""Temporary copies of models: gone when read; what a killed process left goes at the next start."""
 
 import fcntl
 import os
@@ -31,10 +31,10 @@ def local_copy() -> Iterator[str]:
     A lock on a file in it tells every process of this machine, in any container that shares the folder, that it is
     in use; the lock dies with the process that holds it.
     """
-    with tempfile.TemporaryDirectory(prefix=PREFIX, ignore_cleanup_errors=True) as folder:
-        with Path(folder, IN_USE).open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield folder
+    made = tempfile.TemporaryDirectory(prefix=PREFIX, ignore_cleanup_errors=True)
+    with made as folder, Path(folder, IN_USE).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield folder
 
 
 def shared_copy() -> str:

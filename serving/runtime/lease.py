@@ -1,4 +1,4 @@
-"""The right to run a checkpoint: held by one scorer at a time, given up with its process, taken over when it expires."""
+"""The right to run a checkpoint: one scorer's at a time, given up with its process or taken over when it expires."""
 
 import fcntl
 import os
@@ -47,7 +47,7 @@ def lease(storage: Storage, checkpoint: str, expiry: float = EXPIRY_SECONDS) -> 
 
 
 class FileLock:
-    """A lock on a file in the checkpoint folder; the operating system frees it when the process ends, however it ends."""
+    """A lock on a file in the checkpoint folder, which the system frees when the process ends, however it ends."""
 
     def __init__(self, checkpoint: Path) -> None:
         self._path = checkpoint / LOCK

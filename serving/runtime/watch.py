@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Self, TypeVar
 
-from pyspark.ml import PipelineModel
+from pyspark.sql import DataFrame
 
 from serving.errors import ServingError
 from serving.registry import NoSuchAlias, NoSuchModel, NoSuchVersion, ResolvedVersion
@@ -36,18 +36,20 @@ class Refused:
 
 @dataclass(frozen=True)
 class Served:
-    """A version together with its pipeline, ready to score."""
+    """A version together with its whole plan, ready to start."""
 
     version: ResolvedVersion
-    model: PipelineModel
+    plan: DataFrame
 
 
 Answer = TypeVar("Answer")
 Resolve = Callable[[], ResolvedVersion]
-Ready = Callable[[ResolvedVersion], PipelineModel]
+Ready = Callable[[ResolvedVersion], Served]
 
 
-def await_registry(ask: Callable[[], Answer], longest: float, say: Callable[..., None], stop: threading.Event) -> Answer:
+def await_registry(
+    ask: Callable[[], Answer], longest: float, say: Callable[..., None], stop: threading.Event
+) -> Answer:
     """What the registry answers, asked again at growing intervals while it does not.
 
     RegistryDown after `longest` seconds, or once `stop` is set. Our own errors about what the registry holds are an
@@ -75,8 +77,9 @@ def await_registry(ask: Callable[[], Answer], longest: float, say: Callable[...,
 class Watch:
     """Asks every `every` seconds which version an alias names; a new one is made ready on the watching thread.
 
-    `ready` loads and probes a version, and raises where it must not serve. That version is refused: it is looked at
-    again only after a minute, then after twice as long each time, as its artifact may not have been all there yet.
+    `ready` loads and probes a version and builds its plan, and raises where it must not serve. That version is
+    refused: it is looked at again only after a minute, then after twice as long each time, up to a quarter of an
+    hour, as its artifact may not have been all there yet.
     """
 
     resolve: Resolve
@@ -150,12 +153,12 @@ class Watch:
 
     def _make_ready(self, named: ResolvedVersion) -> None:
         try:
-            model = self.ready(named)
+            found = self.ready(named)
         except Exception as error:  # whatever loading or scoring raises: the one that serves is not touched
             self._refuse(named.version, error)
             return
         with self._lock:
-            self._found, self.refused = Served(named, model), None
+            self._found, self.refused = found, None
 
     def _refuse(self, version: int, error: Exception) -> None:
         before = self.refused if self.refused and self.refused.version == version else None

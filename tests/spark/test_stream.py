@@ -17,7 +17,8 @@ from rich.console import Console
 
 from features.storage import Storage
 from pipelines.settings import Settings
-from pipelines.stream import StreamOptions, StreamSummary, run_stream
+from pipelines.stream import StreamSummary, run_stream
+from pipelines.stream_options import StreamOptions
 from serving.ownership import MARKER, Entangled, NotOurs, OtherQuery, Places, bind
 from serving.queries import BadTrigger, Durations, parse_trigger
 from serving.scoring import UnfitLeads
