@@ -1,22 +1,19 @@
 """Dead letters: what could not be scored or handed on, with its text, where it was read and the reason."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from pyspark.sql import DataFrame, Observation
+from pyspark.sql import Column, DataFrame, Observation, SparkSession
 from pyspark.sql import functions as F
 
 from features.storage import Storage, join
+from serving.file_account import FileAccount
 from serving.kafka import KafkaOptions
 from serving.lake import STAGING
 
 DEAD_LETTER_COLUMNS = ("event_id", "event_time", "origin", "position", "raw", "reason", "failed_at", "query")
-DEAD_LETTER_SCHEMA = (
-    "event_id string, event_time timestamp, origin string, position long, raw string, reason string, "
-    "failed_at timestamp, query string"
-)
 REFUSED, FILES, UNDELIVERED = "refused", "files", "undelivered"
 
 
@@ -25,6 +22,9 @@ class DeadLetters(Protocol):
 
     def put(self, letters: DataFrame, number: int, kind: str) -> int:
         """Keep the letters of a kind (REFUSED, FILES, UNDELIVERED) of batch `number`; how many there were."""
+
+    def clear(self, number: int, kind: str) -> None:
+        """Say that batch `number` has none of a kind: what an earlier try may have kept is taken back if it can be."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,10 @@ class DeadLetterFolder:
             self.storage.move(staged, target)
         self.storage.delete(staged)
         return rows
+
+    def clear(self, number: int, kind: str) -> None:
+        """Remove the letters that an earlier try of batch `number` had left."""
+        self.storage.delete(self.place(kind, number))
 
     def place(self, kind: str, number: int) -> str:
         """Where the letters of a batch lie."""
@@ -69,21 +73,72 @@ class DeadLetterTopic:
         rows.write.format("kafka").options(**self.kafka.client(), topic=self.topic).save()
         return int(seen.get["rows"])
 
+    def clear(self, number: int, kind: str) -> None:
+        """Nothing: what was sent stays sent."""
+
 
 @dataclass(frozen=True)
 class DeadLetterSink:
-    """The sink of a query's refused events; `write` returns how many there were."""
+    """The sink of a query's refused events, and of files that gave none or not all; `write` returns how many."""
 
     letters: DeadLetters
     query: str
+    files: FileAccount | None = None
 
     def write(self, batch: DataFrame, number: int) -> int:
-        """Keep the refused rows of batch `number`; how many there were."""
-        raise NotImplementedError
+        """Keep the refused rows of batch `number`, and its unread files (raw null, the reason says why)."""
+        by_origin = ["origin"] if self.files else []
+        counted = batch.groupBy(*by_origin).agg(F.count(F.lit(1)).alias("rows"), F.count("reason").alias("refused"))
+        counts = counted.collect()
+        kept = 0
+        if sum(row.refused for row in counts):
+            kept += self.letters.put(
+                batch.where("reason is not null").select(*dead_letter(self.query)), number, REFUSED
+            )
+        else:
+            self.letters.clear(number, REFUSED)
+        if self.files:
+            unread = self.files.unread(number, {row.origin: row.rows for row in counts})
+            kept += self._keep_files(batch, unread, number)
+        return kept
+
+    def _keep_files(self, batch: DataFrame, unread: Mapping[str, str], number: int) -> int:
+        if not unread:
+            self.letters.clear(number, FILES)
+            return 0
+        letters = [Letter(f"{uri.rsplit('/', 1)[-1]}/file", uri, reason) for uri, reason in unread.items()]
+        return self.letters.put(letter_rows(batch.sparkSession, letters, self.query), number, FILES)
 
 
-def letter_rows(batch: DataFrame, rows: Sequence[dict[str, object]]) -> DataFrame:
-    """Dead letters from rows of the driver."""
-    return batch.sparkSession.createDataFrame(
-        [tuple(r.get(c) for c in DEAD_LETTER_COLUMNS) for r in rows], DEAD_LETTER_SCHEMA
+@dataclass(frozen=True)
+class Letter:
+    """A dead letter that is written by the driver."""
+
+    event_id: str
+    origin: str
+    reason: str
+    raw: str | None = None
+    event_time: str | None = None  # ISO text
+
+
+def letter_rows(spark: SparkSession, letters: Sequence[Letter], query: str) -> DataFrame:
+    """Dead letters of the driver as rows of DEAD_LETTER_COLUMNS."""
+    now = F.current_timestamp()
+    rows = [(x.event_id, x.event_time, x.origin, x.raw, x.reason) for x in letters]
+    frame = spark.createDataFrame(rows, "event_id string, said string, origin string, raw string, reason string")
+    return frame.select(
+        "event_id",
+        F.coalesce(F.col("said").try_cast("timestamp"), now).alias("event_time"),
+        *("origin", F.lit(0).cast("long").alias("position"), "raw", "reason"),
+        now.alias("failed_at"),
+        F.lit(query).alias("query"),
     )
+
+
+def dead_letter(query: str = "") -> list[Column]:
+    """The columns of a dead letter of a refused event."""
+    return [
+        *(F.col(name) for name in ("event_id", "event_time", "origin", "position", "raw", "reason")),
+        F.col("scored_at").alias("failed_at"),
+        F.lit(query).alias("query"),
+    ]

@@ -6,6 +6,7 @@ from pyspark.sql import Column, DataFrame, Observation
 from pyspark.sql import functions as F
 
 from features.contract import Contract
+from serving.dead_letters import dead_letter
 from serving.kafka import KafkaOptions
 
 
@@ -54,12 +55,3 @@ def kafka_rows(
             )
         ).alias("headers"),
     )
-
-
-def dead_letter(query: str = "") -> list[Column]:
-    """The columns of a dead letter (serving.dead_letters.DEAD_LETTER_COLUMNS) of a refused event."""
-    return [
-        *(F.col(name) for name in ("event_id", "event_time", "origin", "position", "raw", "reason")),
-        F.col("scored_at").alias("failed_at"),
-        F.lit(query).alias("query"),
-    ]

@@ -1,14 +1,27 @@
 """Scored events in PostgreSQL, exactly once: the batch's ledger entry, its events and its scores in one transaction."""
 
+import contextlib
 import threading
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
+import psycopg
 from pydantic import BaseModel, Field
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
 
 from features.contract import Contract
 from serving.errors import ServingError
+from serving.postgres_tables import STAGED, Dsn, Tables, stage
 from serving.retries import Patience
+
+Result = TypeVar("Result")
+# An index entry of PostgreSQL holds at most about 2,700 bytes; a character takes up to four.
+_MOST_ID = 600
+_TIME = "yyyy-MM-dd'T'HH:mm:ss.SSSSSSXXX"
+# What libpq says where another try would be answered in the same way; it gives no code for it.
+_FINAL = ("authentication failed", "no password supplied", "does not exist", "no pg_hba.conf entry", "certificate")
 
 
 class DatabaseRefused(ServingError):
@@ -18,27 +31,98 @@ class DatabaseRefused(ServingError):
 class PostgresOptions(BaseModel, frozen=True, extra="forbid"):
     """The database and its tables. The password comes from PGPASSWORD or PGPASSFILE, never from here."""
 
-    dsn: str = Field(min_length=1, description="postgresql://user@host:port/database?sslmode=..., without a password")
-    events_table: str = Field("scored_events", description="one row per event id; may name a schema: crm.events")
-    scores_table: str = Field("lead_scores", description="one row per lead: its newest score")
-    ledger_table: str = Field("scored_batches", description="one row per query and micro-batch")
-    hot: float = Field(70, ge=0, le=100, description="smallest score that is written; 0: every event")
+    dsn: Dsn = Field(min_length=1, description="postgresql://user@host:port/database?sslmode=..., without a password")
+    tables: Tables = Field(Tables(), description="the tables; made where they are missing")
+    hot: float = Field(70, ge=0, le=100, description="smallest score of an event that is written; 0: every event")
     patience: Patience = Field(Patience(), description="how long a batch is tried while the server is away")
+    connect_seconds: int = Field(10, ge=2, description="most seconds until a connection stands")
 
 
 @dataclass
 class PostgresSink:
-    """Writes scored events and the current score of every lead; idempotent by query id, batch number and event id."""
+    """Writes scored events and the newest score of every lead; idempotent by query id, batch number and event id.
+
+    An event is there once, however often it arrives. The newest score of a lead is that of its newest event (event
+    time, then position); a lead that was hot is also updated by events that are not. The rows of a micro-batch go
+    through the driver, one partition at a time.
+    """
 
     options: PostgresOptions
     contract: Contract
     query: str
     stop: threading.Event | None = None
+    _connection: "psycopg.Connection[Any] | None" = field(default=None, repr=False)
 
     def prepare(self) -> None:
-        """Connect and make the tables that are missing; DatabaseRefused where that fails."""
-        raise NotImplementedError
+        """Connect and make the tables that are missing; DatabaseRefused or OtherTables where that fails."""
+        if self.contract.id.max_length > _MOST_ID:
+            raise DatabaseRefused(
+                f"{self.contract.id.name} may have {self.contract.id.max_length} characters by the contract; "
+                f"PostgreSQL can hold an index of at most {_MOST_ID}. Lower its max_length."
+            )
+        self._patiently(lambda: self.options.tables.create(self._open()), "its tables could not be made")
 
     def write(self, batch: DataFrame, number: int) -> int:
-        """Write batch `number`; how many of its events were new."""
-        raise NotImplementedError
+        """Write batch `number`; how many of its events were new. DatabaseRefused once patience is at its end."""
+        rows = batch.where("reason is null").select(*self._columns())
+        return self._patiently(lambda: self._write(rows, number), f"batch {number} could not be written")
+
+    def close(self) -> None:
+        """Leave the server."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(psycopg.Error):
+                connection.close()
+
+    def _write(self, rows: DataFrame, number: int) -> int:
+        connection, tables = self._open(), self.options.tables
+        with connection.transaction():
+            if not tables.begin_batch(connection, self.query, number):
+                return 0
+            stage(connection)
+            with connection.cursor() as cursor, cursor.copy("COPY incoming FROM STDIN") as copy:
+                for row in rows.toLocalIterator():
+                    copy.write_row(row)
+            return tables.merge(connection, self.options.hot, self.query, number)
+
+    def _columns(self) -> list[Column]:
+        """The staged columns, times as text with their zone: Python's own would lose it."""
+        names = {"lead_id": self.contract.id.name, "label": self.contract.label.name}
+        times = {name for name, kind in STAGED.items() if kind == "timestamptz"}
+        return [
+            (F.date_format(name, _TIME) if name in times else F.col(names.get(name, name))).alias(name)
+            for name in STAGED
+        ]
+
+    def _open(self) -> "psycopg.Connection[Any]":
+        if self._connection is None or self._connection.closed:
+            self._connection = psycopg.connect(
+                self.options.dsn,
+                autocommit=True,
+                connect_timeout=self.options.connect_seconds,
+                application_name="lead-scoring",
+            )
+        return self._connection
+
+    def _patiently(self, action: Callable[[], Result], what: str) -> Result:
+        try:
+            for attempt in self.options.patience.retrying(_may_pass, self.stop):
+                with attempt:
+                    try:
+                        return action()
+                    except psycopg.Error:
+                        self.close()
+                        raise
+        except psycopg.Error as error:
+            said = " ".join(str(error).split())[:300] or type(error).__name__
+            raise DatabaseRefused(
+                f"PostgreSQL: {what} ({said}). Check the server, PGPASSWORD or PGPASSFILE, and the rights of the user; "
+                "the batch is repeated at the next start."
+            ) from None
+        raise AssertionError("tenacity ends by a result or an error")
+
+
+def _may_pass(error: BaseException) -> bool:
+    """Whether a fault may be gone at another try: the server is away, full or busy, or saw a dead-lock."""
+    passing = isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
+    return passing and not any(words in str(error) for words in _FINAL)

@@ -23,6 +23,7 @@ from serving.kafka import KafkaOptions, header
 
 UNREADABLE = re.compile(r"\[(FAILED_READ_FILE[^\]]*)\] Encountered error while reading file (.+?)\. ")
 NOT_UTF8 = "the event is not UTF-8"
+BINARY_FILE = "path string, modificationTime timestamp, length long, content binary"
 FILE_URI = "_metadata.file_path"
 
 
@@ -77,7 +78,7 @@ def arrivals(spark: SparkSession, source: SourceOptions, contract: Contract) -> 
 def file_arrivals(reader: DataFrameReader | DataStreamReader, source: FileOptions, contract: Contract) -> DataFrame:
     """Arrivals of files, by a reader of a stream or of a batch."""
     if source.format is FileFormat.CSV:
-        return csv_arrivals(reader.format("binaryFile").load(source.folder), contract)
+        return csv_arrivals(reader.schema(BINARY_FILE).format("binaryFile").load(source.folder), contract)
     if source.format is FileFormat.JSON:
         lines = reader.format("text").load(source.folder)
         text = F.make_valid_utf8("value")
