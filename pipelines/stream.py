@@ -162,7 +162,8 @@ def _serve(
         watch = Watch(named, plan.ready, version, options.seconds("poll"), journal.say)
     with ExitStack() as held:
         right = held.enter_context(lease(storage, plan.places.checkpoint))
-        plan.query = bind(storage, plan.places, version.name)
+        plan.open(bind(storage, plan.places, version.name))
+        held.callback(plan.close)
         journal.about = {"query": plan.query, "model": version.name, "mode": str(options.mode)}
         if options.health_port:
             held.enter_context(Endpoints(status, metrics, options.health_port, options.health_host))

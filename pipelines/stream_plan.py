@@ -48,6 +48,17 @@ class StreamPlan:
     console: Console
     stop: threading.Event = field(default_factory=threading.Event)
     query: str = ""
+    sinks: list[Sink] = field(default_factory=list)
+
+    def open(self, query: str) -> None:
+        """Make the sinks of the query of an id, once for all versions; their errors come here."""
+        self.query, self.sinks = query, self._sinks()
+
+    def close(self) -> None:
+        """Close what the sinks hold open."""
+        for sink in self.sinks:
+            if isinstance(sink, PostgresSink):
+                sink.close()
 
     @property
     def source(self) -> SourceOptions:
@@ -81,7 +92,7 @@ class StreamPlan:
         if isinstance(source, FileOptions):
             files = FileAccount(self.spark, source, self.contract, self.places.checkpoint)
         letters = DeadLetterSink(self.letters(), self.query, files)
-        writer = BatchWriter(self.sinks(), report, guard=guard, dead_letters=letters, accounts=files is not None)
+        writer = BatchWriter(self.sinks, report, guard=guard, dead_letters=letters, accounts=files is not None)
         trigger = None if self.options.available_now else self.options.milliseconds("trigger")
         return start_micro_batches(served.plan, writer, self.places.checkpoint, trigger)
 
@@ -91,8 +102,9 @@ class StreamPlan:
             return DeadLetterTopic(self.connections.kafka_options(), self.options.dead_letter_topic)
         return DeadLetterFolder(Storage(self.spark), self.dead_letters, self.query)
 
-    def sinks(self) -> list[Sink]:
-        """The sinks, in the order of writing."""
+    def _sinks(self) -> list[Sink]:
+        if self.options.mode is Mode.REAL_TIME:
+            return []
         made: dict[SinkName, Callable[[], Sink]] = {
             SinkName.PARQUET: self._lake,
             SinkName.KAFKA: lambda: KafkaSink(self.connections.kafka_options(), self.options.topic, self.contract),
