@@ -13,7 +13,7 @@ from serving.file_account import FileAccount
 from serving.kafka import KafkaOptions
 from serving.lake import STAGING
 
-DEAD_LETTER_COLUMNS = ("event_id", "event_time", "origin", "position", "raw", "reason", "failed_at", "query")
+DEAD_LETTER_COLUMNS = ("event_id", "lead", "event_time", "origin", "position", "raw", "reason", "failed_at", "query")
 REFUSED, FILES, UNDELIVERED = "refused", "files", "undelivered"
 
 
@@ -128,6 +128,7 @@ def letter_rows(spark: SparkSession, letters: Sequence[Letter], query: str) -> D
     frame = spark.createDataFrame(rows, "event_id string, said string, origin string, raw string, reason string")
     return frame.select(
         "event_id",
+        F.lit(None).cast("string").alias("lead"),
         F.coalesce(F.col("said").try_cast("timestamp"), now).alias("event_time"),
         *("origin", F.lit(0).cast("long").alias("position"), "raw", "reason"),
         now.alias("failed_at"),
@@ -135,10 +136,13 @@ def letter_rows(spark: SparkSession, letters: Sequence[Letter], query: str) -> D
     )
 
 
-def dead_letter(query: str = "") -> list[Column]:
-    """The columns of a dead letter of a refused event."""
+def dead_letter(scored: DataFrame, query: str = "") -> list[Column]:
+    """The columns of a dead letter of a refused event of `scored_events`; `lead` is its id, where it had one."""
+    lead = scored.columns[scored.columns.index("position") + 1]
     return [
-        *(F.col(name) for name in ("event_id", "event_time", "origin", "position", "raw", "reason")),
+        F.col("event_id"),
+        F.col(lead).alias("lead"),
+        *(F.col(name) for name in ("event_time", "origin", "position", "raw", "reason")),
         F.col("scored_at").alias("failed_at"),
         F.lit(query).alias("query"),
     ]

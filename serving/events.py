@@ -4,7 +4,16 @@ from collections.abc import Iterable, Sequence
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
-from pyspark.sql.types import BooleanType, DataType, DoubleType, IntegerType, StringType, StructField, StructType
+from pyspark.sql.types import (
+    BooleanType,
+    DataType,
+    DoubleType,
+    IntegerType,
+    StringType,
+    StructField,
+    StructType,
+    TimestampType,
+)
 
 from features.contract import Contract, Kind, LeadField
 from features.csv_rows import SHAPE, answer
@@ -68,14 +77,14 @@ def event_fields(contract: Contract) -> tuple[LeadField, ...]:
 
 
 def event_schema(contract: Contract) -> StructType:
-    """The columns of Parquet files of events: all fields that prepared leads have, and event_id; all may be null."""
+    """The columns of Parquet files of events: those of prepared leads, event_id and event_time; all may be null."""
     types: dict[Kind, DataType] = {
         Kind.LABEL: IntegerType(),
         Kind.ORDER: DoubleType(),
         Kind.NUMERIC: DoubleType(),
     }
     fields = [StructField(f.name, types.get(f.kind, StringType())) for f in contract.kept]
-    return StructType([*fields, StructField(EVENT_ID, StringType())])
+    return StructType([*fields, StructField(EVENT_ID, StringType()), StructField(EVENT_TIME, TimestampType())])
 
 
 def _parsed(value: Column, fields: Sequence[LeadField]) -> list[Column]:

@@ -41,7 +41,7 @@ def kafka_rows(
     place = F.lit(topic)
     if dead_topic:
         refused = F.col("reason").isNotNull()
-        value = F.when(refused, F.to_json(F.struct(*dead_letter()))).otherwise(value)
+        value = F.when(refused, F.to_json(F.struct(*dead_letter(scored)))).otherwise(value)
         place = F.when(refused, F.lit(dead_topic)).otherwise(place)
     headers = {"event_id": F.col("event_id"), "model_version": F.col("model_version"), "epoch": planned}
     return scored.select(

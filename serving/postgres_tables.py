@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, Field, model_validator
 from serving.errors import ServingError
 
 SCHEMA_VERSION = 1
-IDENTIFIER = r"^[A-Za-z_][A-Za-z0-9_]{0,62}$"
+IDENTIFIER = r"[A-Za-z_][A-Za-z0-9_]{0,62}"
 _COMMENT = "lead-scoring tables, version "
 _DDL_LOCK = 7_130_227_401  # any number that all scorers share
 STAGED = {
@@ -37,7 +37,7 @@ class OtherTables(ServingError):
 def table_name(text: str) -> str:
     """A table's name, with or without a schema, of letters, digits and underscores; ValueError for anything else."""
     parts = text.split(".")
-    if len(parts) > 2 or not all(re.match(IDENTIFIER, part) for part in parts):
+    if len(parts) > 2 or not all(re.fullmatch(IDENTIFIER, part) for part in parts):
         raise ValueError(f"{text!r} is no table name: letters, digits and underscores, such as scored or crm.scored")
     return text
 

@@ -196,7 +196,7 @@ def test_the_same_words_are_judged_alike_in_a_csv_and_in_an_event(spark, small, 
 
 def test_parquet_files_of_events_may_leave_out_any_field(small):
     assert all(field.nullable for field in event_schema(small).fields)
-    assert event_schema(small).fieldNames() == [*(f.name for f in small.kept), "event_id"]
+    assert event_schema(small).fieldNames() == [*(f.name for f in small.kept), "event_id", "event_time"]
 
 
 def test_none_of_no_columns_is_answered(spark):

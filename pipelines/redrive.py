@@ -1,0 +1,96 @@
+"""redrive: replay dead letters after a fix of the contract or the data, each of them once."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from features.storage import Storage, join
+from pipelines.commands import Switch, run_command
+from pipelines.session import spark_session
+from pipelines.settings import Settings
+from serving.dead_letters import REFUSED
+from serving.kafka import KafkaOptions, Protocol
+from serving.redrive import FolderTarget, NoDeadLetters, Replay, TopicTarget, refused_letters
+from serving.redrive import redrive as replay
+from serving.sources import FileFormat
+
+TOPIC = "kafka:"
+LETTER_JSON = (
+    "event_id string, lead string, event_time timestamp, origin string, position long, raw string, reason string, "
+    "failed_at timestamp, query string, kind string"
+)
+
+
+@dataclass(frozen=True)
+class RedriveOptions:
+    """Parameters of a redrive; see the command."""
+
+    source: str = ""
+    target: str = ""
+    format: FileFormat = FileFormat.PARQUET
+    kafka: KafkaOptions | None = None
+    ledger: str = ""
+    dry_run: bool = False
+
+
+def redrive(
+    source: Annotated[str, typer.Option(help="dead letters: a folder or kafka:TOPIC; empty: data/dead-letters")] = "",
+    target: Annotated[str, typer.Option(help="folder or kafka:TOPIC that the stream reads; empty: data/stream")] = "",
+    format: Annotated[FileFormat, typer.Option(help="files of a target folder: parquet or json")] = FileFormat.PARQUET,
+    bootstrap_servers: Annotated[str, typer.Option(help="Kafka's host:port, ...; where a topic is named")] = "",
+    security_protocol: Annotated[Protocol, typer.Option(help="how Kafka is reached")] = Protocol.PLAINTEXT,
+    truststore: Annotated[str, typer.Option(help="file of the CA's certificates for Kafka")] = "",
+    ledger: Annotated[str, typer.Option(help="folder of what was replayed; empty: data/redriven")] = "",
+    dry_run: Annotated[Switch, typer.Option(help="say what would be replayed, and change nothing")] = Switch.FALSE,
+) -> None:
+    """Judge refused events again by the contract as it is now, and hand those that are good to the stream, once."""
+    settings = Settings()
+    kafka = None
+    if bootstrap_servers:
+        kafka = KafkaOptions(
+            bootstrap_servers=bootstrap_servers, security_protocol=security_protocol, truststore=truststore
+        )
+    options = RedriveOptions(source, target, format, kafka, ledger, bool(dry_run))
+    with spark_session(settings, "redrive", kafka=kafka is not None) as spark:
+        found = run_redrive(spark, settings, options)
+        print(f"{'dry run, nothing changed: ' if options.dry_run else ''}{found}")
+
+
+def run_redrive(spark: SparkSession, settings: Settings, options: RedriveOptions = RedriveOptions()) -> Replay:  # noqa: B008
+    """Replay what can be replayed; NoDeadLetters where there are none at the source."""
+    contract, storage = settings.contract(), Storage(spark)
+    place = options.target or settings.stream
+    target: FolderTarget | TopicTarget
+    if place.startswith(TOPIC):
+        target = TopicTarget(_cluster(options), place.removeprefix(TOPIC), contract)
+    elif options.format is FileFormat.CSV:
+        raise NoDeadLetters("format=csv has no room for event ids; give format=parquet or format=json.")
+    else:
+        target = FolderTarget(storage, place, options.format)
+    letters = _letters(spark, storage, options.source or join(settings.data, "dead-letters"), options)
+    ledger = options.ledger or join(settings.data, "redriven")
+    return replay(letters, contract, target, storage, ledger, options.dry_run)
+
+
+def _letters(spark: SparkSession, storage: Storage, source: str, options: RedriveOptions) -> DataFrame:
+    if source.startswith(TOPIC):
+        reader = spark.read.format("kafka").options(**_cluster(options).client(), startingOffsets="earliest")
+        records = reader.option("subscribe", source.removeprefix(TOPIC)).load()
+        letters = records.select(F.from_json(F.col("value").cast("string"), LETTER_JSON).alias("letter"))
+        return letters.select("letter.*").where(F.coalesce("kind", F.lit(REFUSED)) == REFUSED)
+    if not storage.list(join(source, f"kind={REFUSED}")):
+        raise NoDeadLetters(f"{source} holds no refused events; name the dead-letter folder of a stream.")
+    return refused_letters(spark.read.parquet(source))
+
+
+def _cluster(options: RedriveOptions) -> KafkaOptions:
+    if options.kafka is None:
+        raise NoDeadLetters("a Kafka topic is named and no cluster; give bootstrap_servers=host:port.")
+    return options.kafka
+
+
+if __name__ == "__main__":
+    run_command(redrive)

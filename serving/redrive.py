@@ -1,0 +1,167 @@
+"""Dead letters replayed after a fix: judged again, and those that are good now put where a stream reads, once."""
+
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from features.contract import Contract
+from features.csv_values import fault
+from features.storage import Storage, join
+from serving.dead_letters import DEAD_LETTER_COLUMNS, REFUSED
+from serving.errors import ServingError
+from serving.events import EVENT_ID, EVENT_TIME, event_fields, events
+from serving.kafka import KafkaOptions
+from serving.sources import FileFormat
+
+_DONE = "_done.json"
+_REASONS = 20
+
+
+class NoDeadLetters(ServingError):
+    """There are no dead letters at a place, or they cannot be read."""
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What a redrive found: letters, those replayed now and before, and why the others are still refused."""
+
+    found: int
+    replayed: int
+    before: int
+    refused: dict[str, int]
+
+    def __str__(self) -> str:
+        still = "".join(f"\n  {count:,} still refused: {reason}" for reason, count in self.refused.items())
+        return f"{self.found:,} dead letters: {self.replayed:,} replayed, {self.before:,} replayed earlier{still}"
+
+
+@dataclass(frozen=True)
+class FolderTarget:
+    """A folder that a stream reads: every replay is one new file, whole."""
+
+    storage: Storage
+    folder: str
+    format: FileFormat
+
+    def put(self, leads: DataFrame, name: str) -> None:
+        """Put the leads there; nothing where an earlier try has done it."""
+        goal = join(self.folder, f"{name}.{self.format}")
+        if self.storage.exists(goal):
+            return
+        aside = join(self.folder, f"_{name}-{uuid.uuid4().hex}")
+        writer = leads.coalesce(1).write
+        writer.json(aside) if self.format is FileFormat.JSON else writer.parquet(aside)
+        self.storage.move(self.storage.list(aside)[0].uri, goal)
+        self.storage.delete(aside)
+
+
+@dataclass(frozen=True)
+class TopicTarget:
+    """A Kafka topic that a stream reads; what was interrupted is sent again, under the same event ids."""
+
+    kafka: KafkaOptions
+    topic: str
+    contract: Contract
+
+    def put(self, leads: DataFrame, name: str) -> None:
+        """Send the leads, each with its event id and time as headers."""
+        time = F.date_format(EVENT_TIME, "yyyy-MM-dd'T'HH:mm:ss.SSSSSSXXX")
+        headers = [
+            F.struct(F.lit(key).alias("key"), value.cast("binary").alias("value"))
+            for key, value in ((EVENT_ID, F.col(EVENT_ID)), (EVENT_TIME, time))
+        ]
+        rows = leads.select(
+            F.col(self.contract.id.name).cast("binary").alias("key"),
+            F.to_json(F.struct(*(f.name for f in event_fields(self.contract)))).cast("binary").alias("value"),
+            F.array(*headers).alias("headers"),
+        )
+        rows.write.format("kafka").options(**self.kafka.client(), topic=self.topic).save()
+
+
+def judged_again(letters: DataFrame, contract: Contract) -> DataFrame:
+    """Refused events (DEAD_LETTER_COLUMNS) by the contract as it is now: one row per event id, as `events` gives it."""
+    arrivals = letters.where("raw is not null").select(
+        F.col("raw").alias("value"),
+        F.col("lead").alias("key"),
+        F.col(EVENT_ID).alias("given_id"),
+        F.date_format(EVENT_TIME, "yyyy-MM-dd'T'HH:mm:ss.SSSSSSXXX").alias("given_time"),
+        F.col(EVENT_TIME).alias("arrived_at"),
+        *("origin", "position"),
+        *(F.lit(None).cast("string").alias(name) for name in ("file", "fault")),
+    )
+    return events(arrivals.dropDuplicates(["given_id"]), contract)
+
+
+def redrive(
+    letters: DataFrame,
+    contract: Contract,
+    target: FolderTarget | TopicTarget,
+    storage: Storage,
+    ledger: str,
+    dry_run: bool = False,
+    report: Callable[[str], None] = print,
+) -> Replay:
+    """Replay the letters that the contract accepts now and that no earlier run has replayed.
+
+    What is to be replayed is written to the folder `ledger` first, then put to the target, then marked as done: a run
+    that was interrupted is finished by the next one, and no event id is replayed by two. A dry run changes nothing.
+    """
+    if not dry_run:
+        for run in _unfinished(storage, ledger):
+            report(f"finishing the interrupted redrive {run}")
+            _finish(letters, target, storage, ledger, run)
+    judged = judged_again(letters, contract).cache()
+    try:
+        good = judged.where("reason is null").drop("reason", "raw", "origin", "position")
+        old = _replayed(letters, storage, ledger)
+        new = good if old is None else good.join(old, EVENT_ID, "left_anti")
+        found, fine, fresh = judged.count(), good.count(), new.count()
+        if fresh and not dry_run:
+            run = uuid.uuid4().hex
+            _record(new, storage, ledger, run)
+            _finish(letters, target, storage, ledger, run)
+        return Replay(found, fresh, fine - fresh, _reasons(judged))
+    finally:
+        judged.unpersist()
+
+
+def refused_letters(folder: DataFrame) -> DataFrame:
+    """The refused events among the Parquet dead letters of all kinds."""
+    return folder.where(F.col("kind") == REFUSED).select(*DEAD_LETTER_COLUMNS)
+
+
+def _reasons(judged: DataFrame) -> dict[str, int]:
+    counts = judged.where("reason is not null").groupBy(fault(F.col("reason")).alias("fault")).count()
+    return {row.fault: row["count"] for row in counts.orderBy(F.desc("count"), "fault").limit(_REASONS).collect()}
+
+
+def _record(new: DataFrame, storage: Storage, ledger: str, run: str) -> None:
+    aside = join(ledger, f"_part-{run}")
+    new.write.parquet(aside)
+    storage.move(aside, join(ledger, f"run={run}", "events"))
+
+
+def _finish(letters: DataFrame, target: FolderTarget | TopicTarget, storage: Storage, ledger: str, run: str) -> None:
+    recorded = letters.sparkSession.read.parquet(join(ledger, f"run={run}", "events"))
+    target.put(recorded, f"redrive-{run}")
+    storage.write_json(join(ledger, f"run={run}", _DONE), {"target": str(getattr(target, "folder", ""))})
+
+
+def _unfinished(storage: Storage, ledger: str) -> list[str]:
+    return [name.removeprefix("run=") for name in _runs(storage, ledger) if not _is_done(storage, ledger, name)]
+
+
+def _is_done(storage: Storage, ledger: str, name: str) -> bool:
+    return storage.exists(join(ledger, name, _DONE))
+
+
+def _runs(storage: Storage, ledger: str) -> list[str]:
+    return [entry.name for entry in storage.list(ledger) if entry.name.startswith("run=")]
+
+
+def _replayed(letters: DataFrame, storage: Storage, ledger: str) -> DataFrame | None:
+    runs = [join(ledger, name, "events") for name in _runs(storage, ledger)]
+    return letters.sparkSession.read.parquet(*runs).select(EVENT_ID) if runs else None

@@ -1,0 +1,177 @@
+"""PostgreSQL as a sink: every event once, the newest score of a lead, and servers that go away."""
+
+import threading
+import traceback
+
+import psycopg
+import pytest
+
+from serving.postgres import DatabaseRefused, PostgresOptions, PostgresSink
+from serving.postgres_tables import OtherTables, Tables
+from serving.retries import Patience
+from tests.leads import small_contract
+from tests.scored import scored_rows
+
+SHORT = Patience(first=0.05, longest=0.2, total=1)
+NASTY = ["<script>alert(1)</script>", "'); DROP TABLE scored_events;--", "tab\tnew\nline\\N \\", "ü😀"]
+
+
+@pytest.fixture
+def tables(postgres, request):
+    """Tables of the test's own, dropped afterwards."""
+    word = f"t{abs(hash(request.node.name)) % 10**9}"
+    made = Tables(events=f"{word}_events", scores=f"{word}_scores", ledger=f"{word}_ledger")
+    yield made
+    with psycopg.connect(postgres.dsn, autocommit=True) as connection:
+        connection.execute(f"drop table if exists {made.events}, {made.scores}, {made.ledger}")
+
+
+@pytest.fixture
+def open_sink(postgres, tables):
+    """Sinks on the test's tables."""
+    opened = []
+
+    def make(query="q1", hot=0, patience=SHORT):
+        options = PostgresOptions(dsn=postgres.dsn, tables=tables, hot=hot, patience=patience)
+        opened.append(PostgresSink(options, small_contract(), query))
+        opened[-1].prepare()
+        return opened[-1]
+
+    yield make
+    for sink in opened:
+        sink.close()
+
+
+@pytest.fixture
+def ask(postgres):
+    def run(statement):
+        with psycopg.connect(postgres.dsn) as connection:
+            return connection.execute(statement).fetchall()
+
+    return run
+
+
+def test_events_and_scores_are_there_with_their_values(spark, open_sink, tables, ask):
+    assert open_sink().write(scored_rows(spark, {"grade": "A", "Bought": 1}, {"score": 12.5}), 0) == 2
+    row = ask(
+        f"select lead_id, score, prediction, grade, label, model_version, batch_id from {tables.events} order by 1"
+    )
+    assert row == [("lead-0", 90.0, 1, "A", 1, 1, 0), ("lead-1", 12.5, 0, None, None, 1, 0)]
+    assert (
+        ask(f"select scored_at at time zone 'UTC' from {tables.scores}")[0][0].isoformat()
+        == "2026-03-04T12:00:01.234000"
+    )
+
+
+def test_a_repeated_batch_writes_nothing(spark, open_sink, tables, ask):
+    batch = scored_rows(spark, {}, {})
+    assert [open_sink().write(batch, 4), open_sink().write(batch, 4)] == [2, 0]
+    assert ask(f"select batch_id, events from {tables.ledger}") == [(4, 2)]
+
+
+def test_an_event_that_arrives_again_in_another_batch_is_there_once(spark, open_sink, tables, ask):
+    sink = open_sink()
+    sink.write(scored_rows(spark, {"event_id": "e", "score": 80.0}), 0)
+    assert sink.write(scored_rows(spark, {"event_id": "e", "score": 99.0}), 1) == 0
+    assert ask(f"select score from {tables.events}") == [(80.0,)]
+    assert ask(f"select score from {tables.scores}") == [(80.0,)]
+
+
+def test_an_event_twice_in_one_batch_is_there_once(spark, open_sink, tables, ask):
+    assert open_sink().write(scored_rows(spark, {"event_id": "e"}, {"event_id": "e"}), 0) == 1
+
+
+@pytest.mark.parametrize("older", [{"event_time": "2026-03-04 11:59:59", "position": 99}, {"position": -1}])
+def test_a_late_older_event_never_overwrites_a_newer_score(spark, open_sink, tables, ask, older):
+    sink = open_sink()
+    sink.write(scored_rows(spark, {"event_id": "new", "score": 91.0}), 0)
+    sink.write(scored_rows(spark, {"event_id": "old", "score": 71.0, **older}), 1)
+    assert ask(f"select event_id, score from {tables.scores}") == [("new", 91.0)]
+    assert len(ask(f"select 1 from {tables.events}")) == 2
+
+
+def test_of_one_batch_the_newest_event_of_a_lead_counts(spark, open_sink, tables, ask):
+    first = {"event_id": "a", "LeadId": "x", "score": 95.0, "event_time": "2026-03-04 13:00:00"}
+    open_sink().write(scored_rows(spark, first, {"event_id": "b", "LeadId": "x", "score": 75.0}), 0)
+    assert ask(f"select event_id from {tables.scores}") == [("a",)]
+
+
+def test_only_hot_leads_are_written_and_a_lead_that_cools_down_does_not_stay_hot(spark, open_sink, tables, ask):
+    sink = open_sink(hot=70)
+    sink.write(scored_rows(spark, {"LeadId": "hot"}, {"LeadId": "cold", "score": 69.9}), 0)
+    sink.write(scored_rows(spark, {"event_id": "later", "LeadId": "hot", "score": 10.0, "position": 5}), 1)
+    assert ask(f"select lead_id, score from {tables.events}") == [("hot", 90.0)]
+    assert ask(f"select lead_id, score from {tables.scores}") == [("hot", 10.0)]
+
+
+def test_refused_events_are_left_out(spark, open_sink):
+    assert open_sink().write(scored_rows(spark, {"reason": "the event is empty", "LeadId": None}), 0) == 0
+
+
+def test_names_that_look_like_code_stay_text(spark, open_sink, tables, ask):
+    open_sink().write(scored_rows(spark, *({"LeadId": name, "event_id": name} for name in NASTY)), 0)
+    assert sorted(r[0] for r in ask(f"select lead_id from {tables.events}")) == sorted(NASTY)
+
+
+def test_a_server_that_is_stopped_in_the_middle_of_a_write_is_waited_for(spark, postgres, open_sink, tables, ask):
+    sink = open_sink(patience=Patience(first=0.1, longest=0.5, total=90))
+    sink.write(scored_rows(spark, {"event_id": "before"}), 0)
+    merge, broken = Tables.merge, threading.Event()
+
+    def stopped(self, connection, *args):
+        if not broken.is_set():
+            broken.set()
+            postgres.kill()
+            threading.Timer(1, postgres.start).start()
+        return merge(self, connection, *args)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Tables, "merge", stopped)
+        assert sink.write(scored_rows(spark, {}, {}), 1) == 2
+    assert ask(f"select count(*) from {tables.events}") == [(3,)]
+    assert ask(f"select batch_id from {tables.ledger} order by 1") == [(0,), (1,)]
+
+
+def test_a_commit_whose_answer_was_lost_is_not_written_twice(spark, open_sink, tables, ask, monkeypatch):
+    sink = open_sink()
+    write, lost = PostgresSink._write, threading.Event()
+
+    def answer_lost(self, *args):
+        rows = write(self, *args)
+        if not lost.is_set():
+            lost.set()
+            raise psycopg.OperationalError("the connection is lost")
+        return rows
+
+    monkeypatch.setattr(PostgresSink, "_write", answer_lost)
+    sink.write(scored_rows(spark, {}, {}), 0)
+    assert ask(f"select count(*) from {tables.events}") == [(2,)]
+
+
+def test_a_server_that_stays_away_ends_in_a_clear_error(spark, open_sink, tables):
+    sink = open_sink()
+    sink.close()
+    sink.options = sink.options.model_copy(update={"dsn": "postgresql://postgres@127.0.0.1:9/postgres"})
+    with pytest.raises(DatabaseRefused, match="batch 3 could not be written"):
+        sink.write(scored_rows(spark, {}), 3)
+
+
+def test_a_wrong_password_is_refused_at_once_and_never_shown(postgres, tables, monkeypatch):
+    monkeypatch.setenv("PGPASSWORD", "wrong-secret")
+    options = PostgresOptions(dsn=postgres.dsn, tables=tables, patience=Patience(total=600))
+    with pytest.raises(DatabaseRefused, match="password authentication failed") as refused:
+        PostgresSink(options, small_contract(), "q").prepare()
+    assert "wrong-secret" not in "".join(traceback.format_exception(refused.value))
+
+
+def test_preparing_twice_changes_nothing(open_sink, tables, ask):
+    open_sink()
+    open_sink()
+    assert ask(f"select count(*) from {tables.ledger}") == [(0,)]
+
+
+def test_a_table_of_someone_elses_is_refused(postgres, tables, open_sink):
+    with psycopg.connect(postgres.dsn) as connection:
+        connection.execute(f"create table {tables.events} (name text)")
+    with pytest.raises(OtherTables, match="name another"):
+        open_sink()

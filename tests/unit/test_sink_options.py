@@ -1,0 +1,90 @@
+"""Options of sources and sinks: what is refused, and secrets that never stand in them."""
+
+import pytest
+from pydantic import ValidationError
+
+from serving.kafka import KafkaOptions
+from serving.postgres import PostgresOptions
+from serving.postgres_tables import Tables
+from serving.sources import FileOptions, TopicOptions
+from serving.webhook import WebhookOptions
+
+BROKER = "127.0.0.1:9092"
+
+
+@pytest.mark.parametrize("name", ["scored", "crm.scored", "_x1"])
+def test_a_table_may_have_a_plain_name_and_a_schema(name):
+    assert Tables(events=name).events == name
+
+
+@pytest.mark.parametrize(
+    "name", ["", "a b", 'a"b', "a;drop table b", "a.b.c", "1a", "a-b", "a.", "x" * 64, "a\n", "ä", "a'--"]
+)
+def test_any_other_table_name_is_refused(name):
+    with pytest.raises(ValidationError, match="no table name"):
+        Tables(events=name)
+
+
+def test_the_three_tables_must_differ():
+    with pytest.raises(ValidationError, match="three tables"):
+        Tables(events="scores", scores="Scores")
+
+
+@pytest.mark.parametrize(
+    "dsn", ["postgresql://u:secret@h/d", "host=h password=secret", "postgresql://h/d?password=secret", "secret secret"]
+)
+def test_a_dsn_with_a_password_is_refused_without_showing_it(dsn):
+    with pytest.raises(ValidationError) as refused:
+        PostgresOptions(dsn=dsn)
+    assert "secret" not in refused.value.errors(include_input=False)[0]["msg"]
+
+
+def test_a_dsn_passes_on_how_tls_is_checked():
+    dsn = "postgresql://u@h/d?sslmode=verify-full&sslrootcert=/ca.pem"
+    assert PostgresOptions(dsn=dsn).dsn == dsn
+
+
+def test_plain_kafka_needs_only_addresses():
+    assert KafkaOptions(bootstrap_servers=BROKER).client() == {
+        "kafka.bootstrap.servers": BROKER,
+        "kafka.security.protocol": "PLAINTEXT",
+    }
+
+
+def test_kafkas_secrets_are_references_to_the_environment(monkeypatch):
+    monkeypatch.setenv("KAFKA_PASSWORD", "secret-word")
+    options = KafkaOptions(
+        bootstrap_servers=BROKER, security_protocol="SASL_SSL", truststore="/ca.pem", keystore="/me.p12"
+    ).client()
+    assert "secret-word" not in str(options)
+    assert 'password="${env:KAFKA_PASSWORD}"' in options["kafka.sasl.jaas.config"]
+    assert options["kafka.ssl.keystore.password"] == "${env:KAFKA_KEYSTORE_PASSWORD}"
+    assert (options["kafka.ssl.truststore.type"], options["kafka.ssl.keystore.type"]) == ("PEM", "PKCS12")
+    assert options["kafka.config.providers"] == "env"
+
+
+def test_a_truststore_without_tls_is_refused():
+    with pytest.raises(ValidationError, match="need TLS"):
+        KafkaOptions(bootstrap_servers=BROKER, truststore="/ca.pem")
+
+
+@pytest.mark.parametrize(
+    "url", ["https://crm.example/leads", "http://127.0.0.1:8080/x", "http://localhost/", "http://[::1]/"]
+)
+def test_a_webhook_may_be_https_or_here(url):
+    assert WebhookOptions(url=url).url == url
+
+
+@pytest.mark.parametrize(
+    "url", ["http://crm.example/", "ftp://crm.example", "https://u:p@crm.example/", "https:///x", "x"]
+)
+def test_any_other_webhook_is_refused(url):
+    with pytest.raises(ValidationError, match="url must be https"):
+        WebhookOptions(url=url)
+
+
+def test_a_source_has_bounds():
+    with pytest.raises(ValidationError):
+        FileOptions(folder="x", max_files=0)
+    with pytest.raises(ValidationError):
+        TopicOptions(kafka=KafkaOptions(bootstrap_servers=BROKER), topics="t", max_offsets=0)
