@@ -59,7 +59,7 @@ def redrive(
         print(f"{'dry run, nothing changed: ' if options.dry_run else ''}{found}")
 
 
-def run_redrive(spark: SparkSession, settings: Settings, options: RedriveOptions = RedriveOptions()) -> Replay:  # noqa: B008
+def run_redrive(spark: SparkSession, settings: Settings, options: RedriveOptions = RedriveOptions()) -> Replay:
     """Replay what can be replayed; NoDeadLetters where there are none at the source."""
     contract, storage = settings.contract(), Storage(spark)
     place = options.target or settings.stream

@@ -92,9 +92,8 @@ class DeadLetterSink:
         counts = counted.collect()
         kept = 0
         if sum(row.refused for row in counts):
-            kept += self.letters.put(
-                batch.where("reason is not null").select(*dead_letter(self.query)), number, REFUSED
-            )
+            refused = batch.where("reason is not null")
+            kept += self.letters.put(refused.select(*dead_letter(refused, self.query)), number, REFUSED)
         else:
             self.letters.clear(number, REFUSED)
         if self.files:

@@ -1,6 +1,7 @@
 """Files of a micro-batch that gave less than they hold: reading passes over what it cannot read, this names it."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -48,7 +49,8 @@ class FileAccount:
         """URIs of the files of batch `number`."""
         first = self._logged_until(number - 1) + 1 if number else 0
         entries = [e for n in range(first, self._logged_until(number) + 1) for e in self._entries(n)]
-        return [unquote(entry["path"]) for entry in entries]
+        # The log writes file:///, rows carry file:/.
+        return [re.sub("^file:///", "file:/", unquote(entry["path"])) for entry in entries]
 
     def _fault(self, uri: str, rows: int) -> str:
         storage = Storage(self.spark)

@@ -87,9 +87,9 @@ def scored_events(events: DataFrame, model: PipelineModel, version: ResolvedVers
     carried = ["event_id", "event_time", "origin", "position", contract.id.name, contract.label.name, "raw"]
     reason = F.coalesce("reason", F.when(all_null([F.col(n) for n in names]), UNANSWERED)).alias("reason")
     predicted = model.transform(events.select(*carried, reason, *features))
-    served = _served_probability(predicted.columns)
+    served = F.col("_served")
     finite = served.isNotNull() & ~F.isnan(served) & served.between(0, 1)
-    judged = predicted.select(
+    judged = predicted.select("*", _served_probability(predicted.columns).alias("_served")).select(
         *carried,
         F.coalesce("reason", F.when(~finite, NO_SCORE)).alias("reason"),
         served.alias("probability"),
