@@ -1,0 +1,138 @@
+"""Kafka as source and sink: ids, offsets and headers, dirt in a topic of its own, and redrive back into the source."""
+
+import json
+from dataclasses import dataclass
+
+import pytest
+from confluent_kafka import Consumer, Message, Producer
+from pyspark.sql import functions as F
+
+from features.storage import Storage
+from pipelines.redrive import LETTER_JSON
+from serving.dead_letters import DeadLetterSink, DeadLetterTopic
+from serving.events import events
+from serving.kafka import KafkaOptions
+from serving.kafka_sink import KafkaSink, kafka_rows
+from serving.redrive import TopicTarget, redrive
+from serving.registry import ResolvedVersion
+from serving.scoring import scored_events
+from serving.sources import TopicOptions, arrivals
+from tests.leads import small_contract
+from tests.scored import scored_rows
+from tests.served import small_model
+
+GOOD = {"LeadId": "a", "Visits": 3, "City": "Pune"}
+SENT = [
+    (b"a", json.dumps(GOOD).encode(), []),
+    (b"key-only", b'{"Visits": 2}', [("event_id", b"E-header"), ("event_time", b"2026-03-04T05:06:07Z")]),
+    (b"far", b'{"Visits": 5000}', []),
+    (None, b"nonsense", []),
+    (None, b"\xff\xfe", []),
+    (b"gone", None, []),
+    (b"<script>", json.dumps({**GOOD, "LeadId": "<script>"}).encode(), []),
+]
+
+
+@dataclass
+class Topics:
+    """What a test's topics hold, read by Kafka's own client."""
+
+    bootstrap: str
+
+    def read(self, topic: str, count: int) -> list[Message]:
+        consumer = Consumer(
+            {"bootstrap.servers": self.bootstrap, "group.id": f"g-{topic}-{count}", "auto.offset.reset": "earliest"}
+        )
+        consumer.subscribe([topic])
+        try:
+            return consumer.consume(count, 60)
+        finally:
+            consumer.close()
+
+
+@pytest.fixture(scope="module")
+def topics(spark, kafka, tmp_path_factory) -> Topics:
+    """One micro-batch of the events in SENT, scored to `scores`, the refused ones to `dead`."""
+    for name in ("leads", "scores", "dead", "again"):
+        kafka.create_topic(name)
+    producer = Producer({"bootstrap.servers": kafka.bootstrap})
+    for key, value, headers in SENT:
+        producer.produce("leads", value, key, headers=headers)
+    assert producer.flush(30) == 0
+    cluster, contract = KafkaOptions(bootstrap_servers=kafka.bootstrap), small_contract()
+    sinks = [
+        KafkaSink(cluster, "scores", contract),
+        DeadLetterSink(DeadLetterTopic(cluster, "dead"), "q"),
+    ]
+    source = arrivals(spark, TopicOptions(kafka=cluster, topics="leads", max_offsets=100), contract)
+    plan = scored_events(events(source, contract), small_model(spark), ResolvedVersion("m", 7, "r", {}), contract)
+    stream = plan.writeStream.foreachBatch(lambda batch, number: [sink.write(batch, number) for sink in sinks] and None)
+    checkpoint = str(tmp_path_factory.mktemp("kafka-data") / "checkpoint")
+    stream.option("checkpointLocation", checkpoint).trigger(availableNow=True).start().awaitTermination()
+    return Topics(kafka.bootstrap)
+
+
+@pytest.fixture(scope="module")
+def scores(topics) -> dict[bytes, tuple[dict, dict]]:
+    """Values and headers of the scores by key."""
+    return {m.key(): (json.loads(m.value()), dict(m.headers())) for m in topics.read("scores", 3)}
+
+
+@pytest.fixture(scope="module")
+def dead(topics) -> dict[str, dict]:
+    """Dead letters by origin."""
+    return {letter["origin"]: letter for letter in (json.loads(m.value()) for m in topics.read("dead", 4))}
+
+
+def test_scores_are_keyed_by_lead_and_carry_id_version_and_batch(scores):
+    assert set(scores) == {b"a", b"key-only", b"<script>"}
+    assert scores[b"a"][1] == {"event_id": b"leads-0-0", "model_version": b"7", "epoch": b"0"}
+    value = scores[b"a"][0]
+    assert (value["LeadId"], value["event_id"], value["model_version"]) == ("a", "leads-0-0", 7)
+    assert 0 <= value["score"] <= 100
+
+
+def test_headers_name_an_event_and_its_time(scores):
+    value, headers = scores[b"key-only"]
+    assert (headers["event_id"], value["event_time"]) == (b"E-header", "2026-03-04T05:06:07.000Z")
+
+
+def test_dirt_is_told_by_topic_partition_and_offset(dead):
+    reasons = {origin: letter["reason"].split(":")[0] for origin, letter in dead.items()}
+    assert reasons == {
+        "leads/0/2": "Visits is outside its limits -inf to 1000",
+        "leads/0/3": "the event is not JSON",
+        "leads/0/4": "the event is not UTF-8",
+        "leads/0/5": "the event is empty",
+    }
+    assert (dead["leads/0/3"]["raw"], dead["leads/0/3"]["event_id"]) == ("nonsense", "leads-0-3")
+
+
+def test_a_mended_dead_letter_goes_back_under_its_event_id(spark, kafka, topics, dead, tmp_path):
+    contract = small_contract()
+    fields = tuple(f.model_copy(update={"limits": None}) for f in contract.fields)
+    mended = contract.model_copy(update={"fields": fields})
+    cluster = KafkaOptions(bootstrap_servers=kafka.bootstrap)
+    records = spark.read.format("kafka").options(**cluster.client(), subscribe="dead").load()
+    letters = records.select(F.from_json(F.col("value").cast("string"), LETTER_JSON).alias("x")).select("x.*")
+    target = TopicTarget(cluster, "again", mended)
+    assert redrive(letters, mended, target, Storage(spark), str(tmp_path / "ledger")).replayed == 1
+    sent = topics.read("again", 1)[0]
+    assert (sent.key(), json.loads(sent.value())) == (b"far", {"LeadId": "far", "Visits": 5000.0})
+    assert dict(sent.headers())["event_id"] == b"leads-0-2"
+
+
+def test_one_plan_may_route_scores_and_dead_letters_to_their_topics(spark, scores):
+    rows = kafka_rows(scored_rows(spark, {}, {"reason": "bad", "raw": "x"}), small_contract(), "out", "dead-out")
+    found = {r.topic: json.loads(bytes(r.value)) for r in rows.collect()}
+    assert found["out"]["LeadId"] == "lead-0"
+    assert (found["dead-out"]["reason"], found["dead-out"]["raw"]) == ("bad", "x")
+
+
+def test_kafkas_client_reads_a_secret_from_the_environment(spark):
+    """The reference that stands in Spark's options is resolved inside the client, by Kafka's own provider."""
+    provider = spark._jvm.org.apache.kafka.common.config.provider.EnvVarConfigProvider()
+    provider.configure(spark._jvm.java.util.HashMap())
+    transformer = spark._jvm.org.apache.kafka.common.config.ConfigTransformer({"env": provider})
+    found = transformer.transform({"sasl.jaas.config": 'x password="${env:PATH}";'}).data()
+    assert found["sasl.jaas.config"].startswith('x password="/')

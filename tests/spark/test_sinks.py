@@ -1,0 +1,95 @@
+"""The lake and the dead letters: a folder per batch, the same when a batch is repeated."""
+
+import datetime
+from pathlib import Path
+
+import pyarrow.dataset as ds
+import pytest
+
+from features.storage import Storage
+from serving.dead_letters import DEAD_LETTER_COLUMNS, DeadLetterFolder, DeadLetterSink
+from serving.lake import LakeSink
+from serving.retries import Patience
+from tests.scored import scored_rows
+
+BAD = {"reason": "LeadId is missing", "raw": '{"Visits": 3}', "LeadId": None, "event_id": "bad"}
+
+
+@pytest.fixture
+def lake(spark, tmp_path):
+    return LakeSink(Storage(spark), str(tmp_path / "lake"), "q1")
+
+
+@pytest.fixture
+def dead(spark, tmp_path):
+    return DeadLetterSink(DeadLetterFolder(Storage(spark), str(tmp_path / "dead"), "q1"), "q1")
+
+
+def in_lake(tmp_path):
+    return ds.dataset(tmp_path / "lake", format="parquet", partitioning="hive").to_table().to_pylist()
+
+
+def test_a_batch_lies_under_its_day_its_query_and_its_number(spark, lake, tmp_path):
+    assert lake.write(scored_rows(spark, {}, {}, BAD), 12) == 2
+    found = [p.parent.relative_to(tmp_path / "lake") for p in tmp_path.glob("lake/*/*/*/*.parquet")]
+    assert found == [Path("batch_date=2026-03-04/query=q1/batch=000012")]
+
+
+def test_any_reader_finds_the_day_and_no_refused_event(spark, lake, tmp_path):
+    lake.write(scored_rows(spark, {}, BAD), 0)
+    rows = in_lake(tmp_path)
+    assert [(r["event_id"], str(r["batch_date"])) for r in rows] == [("e-0", "2026-03-04")]
+    assert not {"reason", "raw"} & set(rows[0])
+    assert spark.read.parquet(str(tmp_path / "lake")).first().batch_date == datetime.date(2026, 3, 4)
+
+
+def test_a_repeated_batch_replaces_itself(spark, lake, tmp_path):
+    lake.write(scored_rows(spark, {}, {}), 3)
+    lake.write(scored_rows(spark, {"model_version": 2}, {"model_version": 2}), 3)
+    assert [r["model_version"] for r in in_lake(tmp_path)] == [2, 2]
+
+
+def test_a_batch_without_scores_leaves_no_folder(spark, lake, tmp_path):
+    assert lake.write(scored_rows(spark, BAD), 0) == 0
+    assert list((tmp_path / "lake").glob("batch_date=*")) == []
+    assert list((tmp_path / "lake").glob("_staging/*")) == []
+
+
+def test_a_dead_letter_says_what_came_from_where_and_why(spark, dead, tmp_path):
+    assert dead.write(scored_rows(spark, {}, BAD), 5) == 1
+    letters = spark.read.parquet(str(tmp_path / "dead")).collect()
+    assert set(DEAD_LETTER_COLUMNS) < set(letters[0].asDict())
+    told = letters[0].asDict()
+    assert {k: told[k] for k in ("event_id", "origin", "raw", "reason", "query", "kind", "batch")} == {
+        "event_id": "bad",
+        "origin": "leads/0/1",
+        "raw": '{"Visits": 3}',
+        "reason": "LeadId is missing",
+        "query": "q1",
+        "kind": "refused",
+        "batch": 5,
+    }
+
+
+def test_dead_letters_of_a_repeated_batch_are_there_once(spark, dead, tmp_path):
+    for _ in range(2):
+        dead.write(scored_rows(spark, {}, BAD), 5)
+    assert spark.read.parquet(str(tmp_path / "dead")).count() == 1
+
+
+def test_a_batch_whose_repeat_has_no_dead_letters_keeps_none(spark, dead, tmp_path):
+    dead.write(scored_rows(spark, BAD), 5)
+    assert dead.write(scored_rows(spark, {}), 5) == 0
+    assert list(tmp_path.glob("dead/kind=refused/query=q1/*")) == []
+
+
+def test_patience_ends_by_raising_what_it_saw_last():
+    tries = []
+
+    def fail():
+        tries.append(1)
+        raise OSError(f"try {len(tries)}")
+
+    with pytest.raises(OSError, match="try"):
+        Patience(first=0.01, longest=0.02, total=0.2).retrying(lambda e: isinstance(e, OSError))(fail)
+    assert len(tries) > 1

@@ -1,0 +1,141 @@
+"""The webhook: every hot lead is posted under its key, refusals become dead letters, and nobody waits for ever."""
+
+import json
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from features.storage import Storage
+from serving.dead_letters import DeadLetterFolder
+from serving.webhook import TOKEN_VARIABLE, WebhookOptions, WebhookSink
+from tests.scored import scored_rows
+
+
+@dataclass
+class Crm:
+    """A receiver that answers by lead: a list of status codes, the last of which stays."""
+
+    answers: dict[str, list[int]] = field(default_factory=dict)
+    seen: list[tuple[str, dict, dict]] = field(default_factory=list)
+    url: str = ""
+
+    def answer(self, headers: dict, body: dict) -> int:
+        key = headers["Idempotency-Key"]
+        said = self.answers.get(key, [200])
+        count = self.keys()[key]
+        self.seen.append((key, headers, body))
+        return said[min(count, len(said) - 1)]
+
+    def keys(self) -> Counter:
+        return Counter(key for key, _, _ in self.seen)
+
+
+@pytest.fixture
+def crm() -> Iterator[Crm]:
+    receiver = Crm()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            self.send_response(receiver.answer(dict(self.headers), body))
+            self.send_header("Retry-After", "0")
+            self.send_header("Location", "/elsewhere")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    receiver.url = f"http://127.0.0.1:{server.server_port}/leads"
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield receiver
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.fixture
+def open_sink(spark, tmp_path):
+    def make(url: str, **options) -> WebhookSink:
+        short = {"attempts": 3, "first_wait": 0.01, "longest_wait": 0.02, **options}
+        dead = DeadLetterFolder(Storage(spark), str(tmp_path / "dead"), "q")
+        return WebhookSink(WebhookOptions(url=url, **short), dead, "q")
+
+    return make
+
+
+def undelivered(spark, tmp_path):
+    return {r.event_id: r for r in spark.read.parquet(str(tmp_path / "dead")).collect()}
+
+
+def test_hot_leads_are_posted_once_with_their_key_and_scores(spark, crm, open_sink, tmp_path):
+    batch = scored_rows(spark, {"LeadId": "<script>"}, {"score": 69.9}, {"reason": "bad", "raw": "x"}, {"score": 70.0})
+    assert open_sink(crm.url).write(batch, 0) == 2
+    assert crm.keys() == {"e-0": 1, "e-3": 1}
+    _, headers, body = min(crm.seen, key=lambda seen: seen[0])
+    assert (body["LeadId"], body["score"], body["model_version"], body["event_id"]) == ("<script>", 90.0, 1, "e-0")
+    assert headers["Content-Type"] == "application/json"
+    assert not (tmp_path / "dead").exists()
+
+
+@pytest.mark.parametrize("code", [500, 503, 429, 408])
+def test_what_is_not_taken_now_is_posted_again_under_the_same_key(spark, crm, open_sink, code):
+    crm.answers = {"e-0": [code, 200]}
+    assert open_sink(crm.url).write(scored_rows(spark, {}), 0) == 1
+    assert crm.keys() == {"e-0": 2}
+
+
+@pytest.mark.parametrize("code", [400, 404, 422, 302])
+def test_what_is_refused_is_a_dead_letter_at_once_and_holds_up_nobody(spark, crm, open_sink, tmp_path, code):
+    crm.answers = {"e-0": [code]}
+    assert open_sink(crm.url).write(scored_rows(spark, {}, {}), 4) == 1
+    assert crm.keys() == {"e-0": 1, "e-1": 1}
+    letter = undelivered(spark, tmp_path)["e-0"]
+    assert (letter.reason, letter.kind) == (f"not delivered: HTTP {code}", "undelivered")
+    assert json.loads(letter.raw)["LeadId"] == "lead-0"
+
+
+def test_what_is_never_taken_is_a_dead_letter_after_the_last_attempt(spark, crm, open_sink, tmp_path):
+    crm.answers = {"e-0": [500]}
+    assert open_sink(crm.url).write(scored_rows(spark, {}), 0) == 0
+    assert crm.keys() == {"e-0": 3}
+    assert undelivered(spark, tmp_path)["e-0"].reason == "not delivered: HTTP 500 after 3 attempts"
+
+
+def test_a_receiver_that_is_not_there_costs_dead_letters_and_no_error(spark, open_sink, tmp_path):
+    assert open_sink("http://127.0.0.1:9/leads").write(scored_rows(spark, {}, {}), 0) == 0
+    assert set(undelivered(spark, tmp_path)) == {"e-0", "e-1"}
+
+
+def test_a_repeat_that_is_taken_removes_the_dead_letters_of_the_first_try(spark, crm, open_sink, tmp_path):
+    batch = scored_rows(spark, {})
+    open_sink("http://127.0.0.1:9/leads").write(batch, 0)
+    open_sink(crm.url).write(batch, 0)
+    assert list(tmp_path.glob("dead/kind=undelivered/query=q/*")) == []
+
+
+def test_past_its_time_a_batch_tries_every_lead_at_most_once(spark, crm, open_sink):
+    crm.answers = {f"e-{i}": [500] for i in range(5)}
+    open_sink(crm.url, batch_seconds=0.000001).write(scored_rows(spark, *({} for _ in range(5))), 0)
+    assert all(count <= 1 for count in crm.keys().values())
+
+
+def test_the_token_goes_with_the_request_and_nowhere_else(spark, crm, open_sink, tmp_path, monkeypatch):
+    monkeypatch.setenv(TOKEN_VARIABLE, "secret-token")
+    crm.answers = {"e-0": [403]}
+    sink = open_sink(crm.url)
+    sink.write(scored_rows(spark, {}), 0)
+    assert crm.seen[0][1]["Authorization"] == "Bearer secret-token"
+    assert "secret-token" not in f"{sink}{undelivered(spark, tmp_path)}"
+
+
+def test_an_id_with_line_breaks_cannot_add_a_header(spark, crm, open_sink):
+    open_sink(crm.url).write(scored_rows(spark, {"event_id": "a\r\nX-Admin: 1"}), 0)
+    assert crm.keys() == {"a\\r\\nX-Admin: 1": 1}
+    assert "X-Admin" not in crm.seen[0][1]
