@@ -213,7 +213,7 @@ def test_a_damaged_file_becomes_a_dead_letter_and_the_others_are_scored(spark, s
     Path(settings.stream, "a-damaged.parquet").write_bytes(b"PAR1 no parquet PAR1")
     run_to_end(spark, settings)
     assert ids_in_sink(spark, settings) == once(LEADS)
-    letters = spark.read.parquet(f"{settings.data}/dead-letters/stream/kind=files").collect()
+    letters = spark.read.parquet(f"{settings.data}/dead-letters/kind=files").collect()
     assert [Path(r.origin).name for r in letters] == ["a-damaged.parquet"]
 
 
@@ -222,7 +222,7 @@ def test_a_lead_without_any_answer_becomes_a_dead_letter(spark, settings):
     empty = small_leads(spark, 3).withColumns({n: F.lit(None).cast(t) for n, t in ANSWERS.items()})
     write_files(empty, Path(settings.stream), 1)
     assert run_to_end(spark, settings).rows == 0
-    letters = spark.read.parquet(f"{settings.data}/dead-letters/stream/kind=refused").collect()
+    letters = spark.read.parquet(f"{settings.data}/dead-letters/kind=refused").collect()
     assert {r.reason for r in letters} == {"no feature was answered"}
 
 
