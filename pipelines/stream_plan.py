@@ -52,7 +52,8 @@ class StreamPlan:
 
     def open(self, query: str) -> None:
         """Make the sinks of the query of an id, once for all versions; their errors come here."""
-        self.query, self.sinks = query, self._sinks()
+        self.query = query
+        self.sinks = self._sinks()
 
     def close(self) -> None:
         """Close what the sinks hold open."""
