@@ -26,7 +26,7 @@ from serving.lake import LakeSink
 from serving.model_copies import IN_USE, PREFIX, local_copy, remove_abandoned
 from serving.queries import Running
 from serving.registry import ResolvedVersion
-from serving.runtime.lease import LEASE, CheckpointInUse, LeaseFile, LeaseLost
+from serving.runtime.lease import LEASE, LOCK, CheckpointInUse, LeaseFile, LeaseLost
 from serving.runtime.probe import UnfitVersion, probe, refuse_scores
 from serving.runtime.watch import Watch
 from tests.leads import small_contract, small_leads
@@ -191,6 +191,13 @@ def test_a_registry_that_goes_down_leaves_the_stream_serving_and_is_told(spark, 
 
     run_with(spark, settings, monkeypatch, outage, health_port=port)
     assert versions_by_batch(spark, settings) == {0: {1}, 1: {1}, 2: {1}}
+
+
+def test_a_scorer_that_lost_its_checkpoint_writes_no_further_batch(spark, settings, monkeypatch):
+    lock = Path(settings.data, "checkpoints", "stream", LOCK)
+    with pytest.raises(LeaseLost, match="moved or deleted"):
+        run_with(spark, settings, monkeypatch, lock.unlink)
+    assert set(versions_by_batch(spark, settings)) <= {0, 1}
 
 
 def test_a_start_with_a_version_that_must_not_serve_is_refused_before_anything_is_written(spark, settings):
