@@ -28,7 +28,6 @@ RESERVED = frozenset(
         "scored_at",
         "lead_group",
         "fold",
-        "grade",
         "event_id",
         "event_time",
         "origin",

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 from pyspark.ml import PipelineModel, Transformer
 from pyspark.ml.feature import StringIndexerModel
-from pyspark.ml.functions import vector_to_array
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import (
@@ -20,6 +19,7 @@ from pyspark.sql.types import (
 )
 
 from features.contract import Contract, Kind
+from features.stages import GRADE, served_probability
 from serving.errors import ServingError
 from serving.events import UNANSWERED, all_null
 from serving.registry import ResolvedVersion
@@ -53,21 +53,23 @@ class UnfitLeads(ServingError):
 def scored(leads: DataFrame, model: PipelineModel, version: ResolvedVersion, contract: Contract) -> DataFrame:
     """One row per lead, for a batch or a streaming DataFrame; nothing runs until the result is read.
 
-    Columns: the contract's id (string), `score` (double, 0-100, one decimal), `probability` (double, of label 1),
-    `prediction` (int, 0 or 1), `model_version` (int), `scored_at` (timestamp: when the query or micro-batch began)
-    and the contract's label where `leads` carry it. UnfitLeads names every missing or ill-typed column.
+    Columns: the contract's id (string), `score` (double, 0-100, one decimal), `probability` (double, of label 1;
+    calibrated where the model is), `prediction` (int, 0 or 1), `grade` (string, null where the model gives none),
+    `model_version` (int), `scored_at` (timestamp: when the query or micro-batch began) and the contract's label
+    where `leads` carry it. UnfitLeads names every missing or ill-typed column.
     """
     features = _typed_features(leads.schema, input_columns(model), contract)
     label = [contract.label.name] if contract.label.name in leads.columns else []
     lead = F.col(contract.id.name).cast("string").alias(contract.id.name)
     # Only what is needed goes in: a column named like one of the model's own would end the query.
     predicted = model.transform(leads.select(lead, *label, *features))
-    probability = vector_to_array(F.col("probability"))[1]
+    probability = served_probability(predicted.columns)
     return predicted.select(
         contract.id.name,
         F.round(probability * 100, 1).alias("score"),
         probability.alias("probability"),
-        F.col("prediction").cast("int").alias("prediction"),
+        (probability >= 0.5).cast("int").alias("prediction"),
+        _grade(predicted.columns).alias("grade"),
         F.lit(version.version).cast("int").alias("model_version"),
         F.current_timestamp().alias("scored_at"),
         *label,
@@ -89,11 +91,11 @@ def scored_events(events: DataFrame, model: PipelineModel, version: ResolvedVers
     predicted = model.transform(events.select(*carried, reason, *features))
     served = F.col("_served")
     finite = served.isNotNull() & ~F.isnan(served) & served.between(0, 1)
-    judged = predicted.select("*", _served_probability(predicted.columns).alias("_served")).select(
+    judged = predicted.select("*", served_probability(predicted.columns).alias("_served")).select(
         *carried,
         F.coalesce("reason", F.when(~finite, NO_SCORE)).alias("reason"),
         served.alias("probability"),
-        (F.col("grade") if "grade" in predicted.columns else F.lit(None).cast("string")).alias("grade"),
+        _grade(predicted.columns).alias("grade"),
         _unknown_categories(model, predicted.columns).alias("unknown_categories"),
     )
     good = F.col("reason").isNull()
@@ -119,9 +121,9 @@ def wall_clock() -> Column:
     return F.timestamp_millis(F.reflect(F.lit("java.lang.System"), F.lit("currentTimeMillis")).cast("long"))
 
 
-def _served_probability(columns: Sequence[str]) -> Column:
-    """The calibrated probability where the model gives one."""
-    return F.col("calibrated") if "calibrated" in columns else vector_to_array(F.col("probability"))[1]
+def _grade(columns: Sequence[str]) -> Column:
+    """The grade, null where the model gives none."""
+    return F.col(GRADE) if GRADE in columns else F.lit(None).cast("string")
 
 
 def _unknown_categories(model: PipelineModel, columns: Sequence[str]) -> Column:

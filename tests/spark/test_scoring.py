@@ -76,6 +76,7 @@ def test_a_scored_lead_has_these_columns_and_types(leads, model, small):
         ("score", "double"),
         ("probability", "double"),
         ("prediction", "int"),
+        ("grade", "string"),
         ("model_version", "int"),
         ("scored_at", "timestamp"),
         ("Bought", "int"),
