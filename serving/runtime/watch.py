@@ -52,7 +52,7 @@ def await_registry(
 ) -> Answer:
     """What the registry answers, asked again at growing intervals while it does not.
 
-    RegistryDown after `longest` seconds, or once `stop` is set. Our own errors about what the registry holds are an
+    RegistryDown after `longest` seconds, or soon after `stop` is set. Our own errors about what the registry holds are an
     answer, and raised at once.
     """
     end, pause = time.monotonic() + longest, FIRST_WAIT_SECONDS
@@ -63,7 +63,9 @@ def await_registry(
             raise
         except Exception as error:  # MLflow, requests, SQLAlchemy and the network each raise their own
             left = end - time.monotonic()
-            if left <= 0 or stop.is_set():
+            if stop.is_set():
+                raise RegistryDown(f"asked to stop before the registry answered ({one_line(error)}).") from error
+            if left <= 0:
                 raise RegistryDown(
                     f"the registry did not answer within {longest:g} s ({one_line(error)}). Start it, correct "
                     "MLFLOW_TRACKING_URI, or wait longer (registry_wait)."
