@@ -25,7 +25,8 @@ from pipelines.promote import run_promote
 from pipelines.reporting import Reported
 from pipelines.session import spark_session
 from pipelines.settings import Settings
-from pipelines.stream import StreamOptions, StreamSummary, run_stream
+from pipelines.stream import StreamSummary, run_stream
+from pipelines.stream_options import StreamOptions
 from pipelines.sweep_cv import parse_grid, run_sweep_cv
 from pipelines.sweep_hyperopt import SPACE, Sweep, run_sweep_hyperopt
 from pipelines.tracking import connect

@@ -1,44 +1,48 @@
-"""stream: score the leads that arrive in a folder, every one once, by the model version that is in Production."""
+"""stream: score the leads that arrive, every one once, by the version that is in Production, for as long as it is."""
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from types import FrameType
 from typing import Annotated
 
 import mlflow
 import typer
-from pydantic import BaseModel, Field
+from mlflow.exceptions import MlflowException
 from pyspark.sql import SparkSession
 from rich.console import Console
 
-from features.storage import Storage, join
+from features.storage import Storage
 from pipelines.commands import Switch, run_command
 from pipelines.session import spark_session
 from pipelines.settings import Settings
+from pipelines.stream_options import Connections, StreamOptions, check
+from pipelines.stream_plan import (
+    StreamPlan,
+    dead_letter_folder,
+    places_of,
+    refuse_few_slots,
+    refuse_missing_folder,
+    session_settings,
+)
 from pipelines.tracking import connect, tracked_run
-from serving.models import load_version
-from serving.ownership import Places, absolute, bind
-from serving.queries import Batch, BatchWriter, Durations, await_end, parse_trigger, start_query
-from serving.registry import resolve
-from serving.scoring import scored
-from serving.sinks import ConsoleSink, ParquetSink, Sink, SinkName, parse_sinks
-from serving.sources import file_stream, lead_files
+from serving.model_copies import remove_abandoned
+from serving.ownership import bind
+from serving.queries import Batch, Mode
+from serving.registry import ResolvedVersion, resolve
+from serving.runtime.endpoints import Endpoints
+from serving.runtime.journal import Journal, LogTo
+from serving.runtime.lease import lease
+from serving.runtime.status import Metrics, Status
+from serving.runtime.supervisor import Supervisor, Totals
+from serving.runtime.watch import Watch, await_registry
+from serving.sources import FileFormat
 
-
-class StreamOptions(BaseModel, frozen=True, extra="forbid"):
-    """Parameters of the stream; empty places mean the defaults under the data folder."""
-
-    source: str = Field("", description="folder that lead files arrive in; empty: data/stream")
-    sink: str = Field("console,parquet", description="comma-separated list of console and parquet")
-    output: str = Field("", description="folder of the scores; empty: data/scores/stream")
-    checkpoint: str = Field("", description="folder of the query's progress; empty: data/checkpoints/stream")
-    trigger: str = Field("30 seconds", description="time between two micro-batches")
-    available_now: bool = Field(False, description="score what is there now, then end")
-    max_files_per_trigger: int = Field(1, ge=1, description="most files in a micro-batch")
-    version: str = Field("Production", min_length=1, description="alias or number of the model version")
+# A client of MLflow that asks seven times, two minutes each, would hold up a stop while the registry is down.
+MLFLOW_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
 
 
 @dataclass(frozen=True)
@@ -64,32 +68,46 @@ class StreamSummary:
 DEFAULTS = StreamOptions()
 
 
+def _help(name: str) -> str:
+    return StreamOptions.model_fields[name].description or ""
+
+
 def stream(
-    source: Annotated[str, typer.Option(help="folder that lead files arrive in; empty: data/stream")] = "",
-    sink: Annotated[str, typer.Option(help="comma-separated list of console and parquet")] = DEFAULTS.sink,
-    output: Annotated[str, typer.Option(help="folder of the scores; empty: data/scores/stream")] = "",
-    checkpoint: Annotated[str, typer.Option(help="folder of the progress; empty: data/checkpoints/stream")] = "",
-    trigger: Annotated[str, typer.Option(help="time between two micro-batches")] = DEFAULTS.trigger,
-    available_now: Annotated[Switch, typer.Option(help="score what is there now, then end")] = Switch.FALSE,
-    max_files_per_trigger: Annotated[int, typer.Option(min=1, help="most files in a micro-batch")] = 1,
-    version: Annotated[str, typer.Option(help="alias or number of the model version")] = DEFAULTS.version,
+    source: Annotated[str, typer.Option(help=_help("source"))] = "",
+    source_format: Annotated[FileFormat, typer.Option(help=_help("source_format"))] = DEFAULTS.source_format,
+    starting_offsets: Annotated[str, typer.Option(help=_help("starting_offsets"))] = DEFAULTS.starting_offsets,
+    sink: Annotated[str, typer.Option(help=_help("sink"))] = DEFAULTS.sink,
+    output: Annotated[str, typer.Option(help=_help("output"))] = "",
+    topic: Annotated[str, typer.Option(help=_help("topic"))] = "",
+    dead_letters: Annotated[str, typer.Option(help=_help("dead_letters"))] = "",
+    checkpoint: Annotated[str, typer.Option(help=_help("checkpoint"))] = "",
+    mode: Annotated[Mode, typer.Option(help=_help("mode"))] = DEFAULTS.mode,
+    trigger: Annotated[str, typer.Option(help=_help("trigger"))] = DEFAULTS.trigger,
+    epoch: Annotated[str, typer.Option(help=_help("epoch"))] = DEFAULTS.epoch,
+    available_now: Annotated[Switch, typer.Option(help=_help("available_now"))] = Switch.FALSE,
+    max_files_per_trigger: Annotated[int, typer.Option(min=1, help=_help("max_files_per_trigger"))] = 1,
+    max_offsets_per_trigger: Annotated[int, typer.Option(min=0, help=_help("max_offsets_per_trigger"))] = 0,
+    hot: Annotated[float, typer.Option(min=0, max=100, help=_help("hot"))] = 70,
+    version: Annotated[str, typer.Option(help=_help("version"))] = DEFAULTS.version,
+    poll: Annotated[str, typer.Option(help=_help("poll"))] = DEFAULTS.poll,
+    registry_wait: Annotated[str, typer.Option(help=_help("registry_wait"))] = DEFAULTS.registry_wait,
+    drain: Annotated[str, typer.Option(help=_help("drain"))] = DEFAULTS.drain,
+    stuck_after: Annotated[str, typer.Option(help=_help("stuck_after"))] = DEFAULTS.stuck_after,
+    log: Annotated[LogTo, typer.Option(help=_help("log"))] = DEFAULTS.log,
+    health_port: Annotated[int, typer.Option(min=0, max=65535, help=_help("health_port"))] = 0,
+    health_host: Annotated[str, typer.Option(help=_help("health_host"))] = DEFAULTS.health_host,
 ) -> None:
-    """Score every lead file once, as it arrives; SIGTERM or Ctrl-C ends the stream at the end of a batch."""
-    settings = Settings()
-    options = StreamOptions(
-        source=source,
-        sink=sink,
-        output=output,
-        checkpoint=checkpoint,
-        trigger=trigger,
-        available_now=bool(available_now),
-        max_files_per_trigger=max_files_per_trigger,
-        version=version,
-    )
-    _check(options)
+    """Score every lead once, as it arrives; SIGTERM or Ctrl-C ends the stream at the end of a batch or epoch."""
+    given = {name: value for name, value in locals().items() if name in StreamOptions.model_fields}
+    settings, connections = Settings(), Connections()
+    options = StreamOptions(**{**given, "available_now": bool(available_now)})
+    check(options, connections)
+    for name, value in MLFLOW_PATIENCE.items():
+        os.environ.setdefault(name, value)
+    settings, kafka = session_settings(settings, options)
     # The session takes SIGINT for itself when it starts: ours comes after it.
-    with spark_session(settings, "stream") as spark, stop_on_signals() as stop:
-        print(run_stream(spark, settings, options, stop))
+    with spark_session(settings, "stream", kafka=kafka) as spark, stop_on_signals() as stop:
+        print(run_stream(spark, settings, options, stop, connections=connections))
 
 
 def run_stream(
@@ -99,28 +117,68 @@ def run_stream(
     stop: threading.Event | None = None,
     report: Callable[[Batch], None] | None = None,
     console: Console | None = None,
+    connections: Connections | None = None,
 ) -> StreamSummary:
     """Run the stream within a tracked run, until it ends by itself (available_now) or `stop` is set.
 
-    `report` is called after every micro-batch, on another thread; without it a line is printed. The errors of
-    serving.sources, ownership, scoring, registry and models come before the first batch.
+    `report` is called after every micro-batch, on another thread; without it a line of JSON is logged. Bad parameters
+    and places, a registry that stays away, a version that must not serve and a checkpoint that is in use are errors
+    of serving, raised before the first batch; LeaseLost may come later.
     """
-    _check(options)
-    places, storage = _places(spark, settings, options), Storage(spark)
-    with tracked_run(settings, "stream", {**options.model_dump(), **_params(places)}) as run:
-        schema = lead_files(spark, places.source).schema
+    stop, connections = stop or threading.Event(), connections or Connections()
+    check(options, connections)
+    journal = Journal.to(LogTo.OFF if report else options.log)
+    await_registry(lambda: connect(settings), options.seconds("registry_wait"), journal.say, stop)
+    places = places_of(spark, settings, options)
+    letters = dead_letter_folder(spark, settings, options)
+    plan = StreamPlan(spark, settings.contract(), options, connections, places, letters, console or Console(), stop)
+    recorded = {"source": places.source, "output": places.output, "checkpoint": places.checkpoint}
+    with _lenient_run(settings, {**options.model_dump(mode="json"), **recorded}, journal) as run:
+        refuse_missing_folder(spark, places, options)
+        if options.mode is Mode.REAL_TIME:
+            refuse_few_slots(spark, plan.source)
         version = resolve(connect(settings), settings.model_name, options.version)
         mlflow.set_tags({"model_name": version.name, "model_version": str(version.version)})
-        leads = file_stream(spark, places.source, schema, options.max_files_per_trigger)
-        plan = scored(leads, load_version(spark, version), version, settings.contract())
-        query_id = bind(storage, places, version.name)
-        said = report or _print_line(f"{version.name} version {version.version}")
-        sinks = _sinks(storage, places, query_id, options, console or Console())
-        writer = BatchWriter(sinks, stop or threading.Event(), said)
-        trigger = None if options.available_now else parse_trigger(options.trigger)
-        print(f"scoring {places.source} by {version.name} version {version.version}", flush=True)
-        durations = await_end(start_query(plan, writer, places.checkpoint, trigger), writer)
-        return _summary(run.info.run_id, version.version, writer, durations, places)
+        totals = _serve(plan, settings, version, journal, report or (lambda batch: None))
+        return _summary(run.info.run_id, totals, places.output, journal)
+
+
+def _serve(
+    plan: StreamPlan, settings: Settings, version: ResolvedVersion, journal: Journal, report: Callable[[Batch], None]
+) -> Totals:
+    """Hold the checkpoint, and keep a query running on it."""
+    options, storage = plan.options, Storage(plan.spark)
+    for left in remove_abandoned(storage):
+        journal.say("removed", abandoned=left)
+    served = plan.ready(version)
+    status = Status(options.seconds("stuck_after") + _longest_batch(options))
+    metrics = Metrics(status)
+
+    def named() -> ResolvedVersion:
+        return resolve(connect(settings), settings.model_name, options.version)
+
+    watch = None
+    if not (options.version.isdecimal() or options.available_now):
+        watch = Watch(named, plan.ready, version, options.seconds("poll"), journal.say)
+    with ExitStack() as held:
+        right = held.enter_context(lease(storage, plan.places.checkpoint))
+        plan.open(bind(storage, plan.places, version.name))
+        held.callback(plan.close)
+        journal.about = {"query": plan.query, "model": version.name, "mode": str(options.mode)}
+        if options.health_port:
+            held.enter_context(Endpoints(status, metrics, options.health_port, options.health_host))
+        journal.say("started", version=version.version, source=plan.places.source, sinks=options.sinks)
+        held.enter_context(watch or nullcontext())
+        return Supervisor(
+            start=lambda ready: plan.start(ready, right.check, report),
+            stop=plan.stop,
+            lease=right,
+            watch=watch,
+            journal=journal,
+            status=status,
+            metrics=metrics,
+            drain=options.seconds("drain"),
+        ).run(served)
 
 
 @contextmanager
@@ -145,52 +203,34 @@ def stop_on_signals() -> Iterator[threading.Event]:
         restore()
 
 
-def _check(options: StreamOptions) -> None:
-    parse_sinks(options.sink)
-    parse_trigger(options.trigger)
+@contextmanager
+def _lenient_run(settings: Settings, params: dict[str, object], journal: Journal) -> Iterator[mlflow.ActiveRun]:
+    """A tracked run whose own end may fail: a registry that is down must not turn a good stop into a bad one."""
+    ended = False
+    try:
+        with tracked_run(settings, "stream", params) as run:
+            yield run
+            ended = True
+    except MlflowException as error:
+        if not ended:
+            raise
+        journal.say("registry", state="unreachable", reason=str(error)[:300])
 
 
-def _places(spark: SparkSession, settings: Settings, options: StreamOptions) -> Places:
-    """Where the query reads and writes; what only goes to the console has a checkpoint of its own."""
-    stored = SinkName.PARQUET in parse_sinks(options.sink)
-    output = options.output or join(settings.data, "scores", "stream")
-    checkpoint = join(settings.data, "checkpoints", "stream" if stored else "stream-console")
-    return Places(
-        source=absolute(spark, options.source or settings.stream),
-        output=absolute(spark, output) if stored else "",
-        checkpoint=absolute(spark, options.checkpoint or checkpoint),
-    )
+def _longest_batch(options: StreamOptions) -> float:
+    """What a batch takes by its nature (s): an epoch, in real-time mode."""
+    return options.seconds("epoch") if options.mode is Mode.REAL_TIME else 0.0
 
 
-def _params(places: Places) -> dict[str, str]:
-    return {"source": places.source, "output": places.output, "checkpoint": places.checkpoint}
-
-
-def _sinks(storage: Storage, places: Places, query: str, options: StreamOptions, console: Console) -> list[Sink]:
-    """Parquet before the console: what is shown has been stored."""
-    sinks: list[Sink] = []
-    if places.output:
-        parquet = ParquetSink(storage, places.output, query)
-        parquet.clear_staging()
-        sinks.append(parquet)
-    if SinkName.CONSOLE in parse_sinks(options.sink):
-        sinks.append(ConsoleSink(console))
-    return sinks
-
-
-def _print_line(by: str) -> Callable[[Batch], None]:
-    def line(batch: Batch) -> None:
-        print(f"batch {batch.number}: {batch.rows:,} leads scored by {by} in {batch.seconds:.2f} s", flush=True)
-
-    return line
-
-
-def _summary(run_id: str, version: int, writer: BatchWriter, durations: Durations, places: Places) -> StreamSummary:
-    p50, p95 = durations.quantile(0.5), durations.quantile(0.95)
-    mlflow.log_metrics(
-        {"rows_scored": writer.rows, "batches": writer.batches, "batch_p50_ms": p50, "batch_p95_ms": p95}
-    )
-    return StreamSummary(run_id, version, writer.rows, writer.batches, p50, p95, places.output)
+def _summary(run_id: str, totals: Totals, output: str, journal: Journal) -> StreamSummary:
+    p50, p95 = totals.durations.quantile(0.5), totals.durations.quantile(0.95)
+    measured = {"rows_scored": totals.rows, "batches": totals.batches, "batch_p50_ms": p50, "batch_p95_ms": p95}
+    try:
+        mlflow.log_metrics(measured)
+        mlflow.set_tag("model_versions", ",".join(map(str, dict.fromkeys(totals.versions))))
+    except MlflowException as error:
+        journal.say("registry", state="unreachable", reason=str(error)[:300])
+    return StreamSummary(run_id, totals.versions[-1], totals.rows, totals.batches, p50, p95, output)
 
 
 if __name__ == "__main__":

@@ -1,17 +1,15 @@
 """Loading the model of a registry version, whole, leaving nothing behind on disk."""
 
 import logging
-import tempfile
-import uuid
 
 import mlflow
-from mlflow.environment_variables import MLFLOW_DFS_TMP
 from mlflow.exceptions import MlflowException
 from pyspark.ml import PipelineModel
 from pyspark.sql import SparkSession
 
-from features.storage import Storage, join
+from features.storage import Storage
 from serving.errors import ServingError
+from serving.model_copies import local_copy, shared_copy
 from serving.registry import ResolvedVersion
 
 
@@ -32,8 +30,8 @@ def load_version(spark: SparkSession, version: ResolvedVersion) -> PipelineModel
     """
     # MLflow says at INFO that a models:/ address is no path, on every load.
     logging.getLogger("mlflow.spark").setLevel(logging.WARNING)
-    dfs_copy = join(MLFLOW_DFS_TMP.get(), f"lead-scoring-{uuid.uuid4().hex}")
-    with tempfile.TemporaryDirectory(prefix="lead-scoring-model-") as folder:
+    dfs_copy = shared_copy()
+    with local_copy() as folder:
         try:
             model = mlflow.spark.load_model(version.uri, dfs_tmpdir=dfs_copy, dst_path=folder)
         except Exception as error:  # MLflow, Hadoop, Py4J and the JSON reader each raise their own
@@ -53,7 +51,7 @@ def required_columns(version: ResolvedVersion) -> tuple[str, ...]:
 
     SignatureMissing where it was logged without one; ModelUnreadable where its MLmodel file cannot be read.
     """
-    with tempfile.TemporaryDirectory(prefix="lead-scoring-model-") as folder:
+    with local_copy() as folder:
         try:
             path = mlflow.artifacts.download_artifacts(artifact_uri=f"{version.uri}/MLmodel", dst_path=folder)
             signature = mlflow.models.Model.load(path).signature

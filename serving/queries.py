@@ -1,4 +1,4 @@
-"""Micro-batch queries: their trigger, what happens to a batch, and the end at the end of a batch."""
+"""Streaming queries in both modes: their triggers, what happens to a micro-batch, and an orderly end."""
 
 import math
 import re
@@ -7,10 +7,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
+from pyspark import SparkContext
 from pyspark.errors import StreamingQueryException
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame, Observation, SparkSession
+from pyspark.sql import functions as F
 from pyspark.sql.streaming.query import StreamingQuery
 
 from serving.errors import ServingError
@@ -18,14 +21,27 @@ from serving.sinks import Sink
 from serving.sources import naming_unreadable_files
 
 UNITS_MS = {"ms": 1, "millisecond": 1, "s": 1000, "second": 1000, "min": 60_000, "minute": 60_000, "hour": 3_600_000}
-POLL_SECONDS = 0.2
-PROGRESS_EVERY_SECONDS = 5.0  # Spark keeps the last 100 batches' progress
 KEPT_DURATIONS = 100_000
-QUERY_LOGGER = "org.apache.spark.sql.execution.streaming.runtime.MicroBatchExecution"
+SHORTEST_EPOCH_MS = 5000  # spark.sql.streaming.realTimeMode.minBatchDuration
+RUNTIME = "org.apache.spark.sql.execution.streaming.runtime"
+# They log, with a stack, what `wait` raises or what a stop interrupts.
+TALKATIVE = (
+    f"{RUNTIME}.MicroBatchExecution",
+    "org.apache.spark.sql.execution.datasources.v2.WriteToDataSourceV2Exec",
+    "org.apache.spark.sql.execution.datasources.v2.DataWritingSparkTask",
+    "org.apache.spark.util.Utils",
+)
 
 
 class BadTrigger(ServingError):
-    """A trigger is not a length of time."""
+    """A trigger, or another length of time, is none."""
+
+
+class Mode(StrEnum):
+    """How a query runs: batch by batch into any sink, or event by event from Kafka to Kafka."""
+
+    MICRO_BATCH = "micro-batch"
+    REAL_TIME = "real-time"
 
 
 @dataclass(frozen=True)
@@ -39,50 +55,95 @@ class Batch:
 
 @dataclass
 class BatchWriter:
-    """Hands every micro-batch to the sinks and counts what went through; the function of foreachBatch.
+    """Hands every micro-batch to the sinks, and its refused rows to `dead_letters`; the function of foreachBatch.
 
-    Once `stop` is set it refuses the next batch, by an exception: to return without writing would
-    let Spark commit a batch that no sink has seen. Spark repeats a refused batch at the next start.
+    `dead_letters` sees a batch without refused rows only where it may be a repeat, or where `accounts` says that it
+    also looks for files that gave no rows at all.
+
+    `guard` is called before anything is written and raises where nothing may be. Once `halt` is set the next batch is
+    refused, by an exception: to return without writing would let Spark commit a batch that no sink has seen. Spark
+    repeats a refused batch at the next start.
     """
 
     sinks: Sequence[Sink]
-    stop: threading.Event
     report: Callable[[Batch], None]
-    rows: int = 0
-    batches: int = 0
+    halt: threading.Event = field(default_factory=threading.Event)
+    guard: Callable[[], None] = lambda: None
+    dead_letters: Sink | None = None
+    accounts: bool = False
     refused: bool = False
+    _may_repeat: bool = True
 
     def __call__(self, batch: DataFrame, number: int) -> None:
         """Write one micro-batch to every sink."""
-        if self.stop.is_set():
+        if self.halt.is_set():
             self.refused = True
             raise InterruptedError("stop requested")
-        start = time.monotonic()
-        # The console reads a batch twice: score it once.
-        kept = batch.persist() if len(self.sinks) > 1 else batch
+        self.guard()
+        start, refused = time.monotonic(), Observation()
+        counted = batch.observe(refused, F.count_if(F.col("reason").isNotNull()).alias("rows"))
+        # Several sinks read a batch: score it once.
+        kept = counted.persist() if len(self.sinks) > 1 or self.dead_letters else counted
         try:
             rows = max(sink.write(kept, number) for sink in self.sinks)
+            # Only the first batch of a query can be a repeat, which may have left letters that are none any more.
+            if self.dead_letters and (self._may_repeat or self.accounts or refused.get["rows"]):
+                self.dead_letters.write(kept, number)
         finally:
-            if kept is not batch:
+            if kept is not counted:
                 kept.unpersist()
-        self.rows += rows
-        self.batches += 1
+        self._may_repeat = False
         self.report(Batch(number, rows, time.monotonic() - start))
 
 
 @dataclass
+class Running:
+    """A query that was started, with what it writes by (None in real-time mode, where the plan itself writes)."""
+
+    query: StreamingQuery
+    writer: BatchWriter | None
+    asked: float | None = None
+
+    def ended(self, seconds: float) -> bool:
+        """Wait up to `seconds` for the end; whether it has come.
+
+        BadSource where a file of the source could not be read; other failures are raised as Spark words them.
+        """
+        try:
+            with naming_unreadable_files():
+                return bool(self.query.awaitTermination(seconds))  # type: ignore[arg-type]  # takes fractions too
+        except StreamingQueryException:
+            if self.writer is None or not self.writer.refused:
+                raise
+            return True
+
+    def ask_to_end(self) -> None:
+        """Let the query commit the batch or epoch in hand and begin no other; called again, it only looks after it.
+
+        Spark's `stop` marks a query as ended, which its loop looks at between two batches, and then interrupts the
+        batch. This does the first half, and the second only where the query waits for its trigger. Where a Spark
+        version has no such mark, BatchWriter refuses the next batch; a real-time query then ends within its epoch.
+        """
+        if self.asked is None:
+            self.asked = time.monotonic()
+            if self.writer is not None:
+                self.writer.halt.set()
+            if not mark_as_ended(self.query) and self.writer is None:
+                self.query.stop()
+        elif not self.query.status["isTriggerActive"]:
+            self.query.stop()
+
+    def end_now(self) -> None:
+        """End the query within its batch or epoch, which is repeated at the next start; nothing where it has ended."""
+        if self.query.isActive or self.asked is not None:
+            self.query.stop()
+
+
+@dataclass
 class Durations:
-    """How long whole micro-batches took, in ms, planning and checkpoint included; the last 100,000 are kept."""
+    """How long whole micro-batches or epochs took, in ms, planning and checkpoint included; the last 100,000."""
 
     milliseconds: deque[int] = field(default_factory=lambda: deque(maxlen=KEPT_DURATIONS))
-    newest: int = -1
-
-    def read(self, query: StreamingQuery) -> None:
-        """Take in the batches that ended since the last call."""
-        for progress in query.recentProgress:
-            if progress["batchId"] > self.newest and "addBatch" in progress["durationMs"]:
-                self.newest = progress["batchId"]
-                self.milliseconds.append(progress["durationMs"]["triggerExecution"])
 
     def quantile(self, share: float) -> float:
         """The smallest duration that at least `share` of the batches did not exceed; 0 where there were none."""
@@ -90,51 +151,49 @@ class Durations:
         return float(ordered[max(0, math.ceil(share * len(ordered)) - 1)]) if ordered else 0.0
 
 
-def parse_trigger(text: str) -> int:
-    """Milliseconds of a trigger such as "30 seconds", "500 ms" or "1 minute"; 0 starts batches back to back."""
+def parse_trigger(text: str, what: str = "trigger") -> int:
+    """Milliseconds of a length of time such as "30 seconds", "500 ms" or "1 minute"; 0 starts batches back to back."""
     match = re.fullmatch(rf"\s*(\d{{1,9}})\s*({'|'.join(UNITS_MS)})s?\s*", text.lower())
     if not match:
         raise BadTrigger(
-            f"trigger {text!r} is no length of time; give a whole number and a unit, such as '30 seconds', "
+            f"{what} {text!r} is no length of time; give a whole number and a unit, such as '30 seconds', "
             "'500 milliseconds' or '1 minute'."
         )
     return int(match[1]) * UNITS_MS[match[2]]
 
 
-def start_query(scored: DataFrame, writer: BatchWriter, checkpoint: str, trigger_ms: int | None) -> StreamingQuery:
+def start_micro_batches(plan: DataFrame, writer: BatchWriter, checkpoint: str, trigger_ms: int | None) -> Running:
     """Start a query that writes every micro-batch; `trigger_ms` None: all that is there now, then end."""
-    _leave_failures_to_the_caller(scored.sparkSession)
-    stream = scored.writeStream.foreachBatch(writer).option("checkpointLocation", checkpoint)
+    _leave_failures_to_the_caller(plan.sparkSession)
+    stream = plan.writeStream.foreachBatch(writer).option("checkpointLocation", checkpoint)
     if trigger_ms is None:
-        return stream.trigger(availableNow=True).start()
-    return stream.trigger(processingTime=f"{trigger_ms} milliseconds").start()
+        return Running(stream.trigger(availableNow=True).start(), writer)
+    return Running(stream.trigger(processingTime=f"{trigger_ms} milliseconds").start(), writer)
 
 
-def await_end(query: StreamingQuery, writer: BatchWriter) -> Durations:
-    """Wait until a query ends by itself, or at the end of a batch once `writer.stop` is set.
+def start_real_time(plan: DataFrame, client: dict[str, str], checkpoint: str, epoch_ms: int) -> Running:
+    """Start a query in real-time mode; `plan` has Kafka's columns, `client` its options."""
+    _leave_failures_to_the_caller(plan.sparkSession)
+    epoch: dict[str, Any] = {"realTime": f"{epoch_ms} milliseconds"}  # PySpark's type hints lack it
+    stream = plan.writeStream.format("kafka").options(**client).option("checkpointLocation", checkpoint)
+    return Running(stream.outputMode("update").trigger(**epoch).start(), None)
 
-    BadSource where a file of the source could not be read; other failures are raised as Spark words them.
-    """
-    durations, read = Durations(), time.monotonic()
+
+def mark_as_ended(query: StreamingQuery) -> bool:
+    """Tell Spark's loop to begin no other batch; False where this Spark has no such mark."""
     try:
-        with naming_unreadable_files():
-            while not query.awaitTermination(POLL_SECONDS):  # type: ignore[arg-type]  # takes fractions too
-                if writer.stop.is_set() and not query.status["isTriggerActive"]:
-                    query.stop()
-                if time.monotonic() - read > PROGRESS_EVERY_SECONDS:
-                    durations.read(query)
-                    read = time.monotonic()
-    except StreamingQueryException:
-        if not writer.refused:
-            raise
-    finally:
-        if query.isActive:
-            query.stop()
-    durations.read(query)
-    return durations
+        runtime: Any = SparkContext._active_spark_context._jvm  # type: ignore[union-attr]
+        for part in RUNTIME.split("."):
+            runtime = getattr(runtime, part)
+        ended = getattr(getattr(runtime, "TERMINATED$"), "MODULE$")
+        query._jsq.streamingQuery().state().set(ended)
+    except Exception:  # the attribute, or the class behind it, is another one: AttributeError, TypeError, Py4J's own
+        return False
+    return True
 
 
 def _leave_failures_to_the_caller(spark: SparkSession) -> None:
-    """Keep Spark from logging, with its stack, what ends a query: `await_end` raises it, or it was a stop."""
+    """Keep Spark from logging, with its stack, what ends a query: `ended` raises it, or it was a stop."""
     log4j: Any = spark._jvm.org.apache.logging.log4j  # type: ignore[union-attr]
-    log4j.core.config.Configurator.setLevel(QUERY_LOGGER, log4j.Level.OFF)
+    for name in TALKATIVE:
+        log4j.core.config.Configurator.setLevel(name, log4j.Level.OFF)

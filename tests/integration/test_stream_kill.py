@@ -50,7 +50,7 @@ def running(command: list[str], store: Workplace) -> Iterator[subprocess.Popen[s
 
 
 def batches(folder: Path) -> int:
-    return len(list(folder.glob("scores/query=*/batch=*")))
+    return len(list(folder.glob("scores/batch_date=*/query=*/batch=*")))
 
 
 def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:

@@ -1,0 +1,197 @@
+"""Parameters of the stream, and what each mode, source and sink asks of them: checked before anything starts."""
+
+from enum import StrEnum
+
+from pydantic import BaseModel, Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from serving.errors import ServingError
+from serving.kafka import KafkaOptions, Mechanism, Protocol
+from serving.postgres import PostgresOptions
+from serving.queries import SHORTEST_EPOCH_MS, Mode, parse_trigger
+from serving.runtime.endpoints import HOST
+from serving.runtime.journal import LogTo
+from serving.sinks import UnknownSink
+from serving.sources import FileFormat
+from serving.webhook import WebhookOptions
+
+TOPIC = "kafka:"
+
+
+class UnfitOptions(ServingError):
+    """Parameters of the stream do not go together."""
+
+
+class SinkName(StrEnum):
+    """Where scored leads may go; `parquet` is the lake."""
+
+    PARQUET = "parquet"
+    KAFKA = "kafka"
+    POSTGRES = "postgres"
+    WEBHOOK = "webhook"
+    CONSOLE = "console"
+
+
+class StreamOptions(BaseModel, frozen=True, extra="forbid"):
+    """Parameters of the stream; empty places mean the defaults under the data folder."""
+
+    source: str = Field("", description="folder that lead files arrive in, or kafka:TOPIC; empty: data/stream")
+    source_format: FileFormat = Field(FileFormat.PARQUET, description="parquet, json or csv files")
+    starting_offsets: str = Field("earliest", min_length=1, description="where a new query on Kafka begins")
+    sink: str = Field("console,parquet", description="list of console, parquet, kafka, postgres, webhook")
+    output: str = Field("", description="folder of the scores; empty: data/scores/stream")
+    topic: str = Field("", description="Kafka topic of the scores")
+    dead_letters: str = Field("", description="folder, or kafka:TOPIC, of refused events; empty: a default")
+    checkpoint: str = Field("", description="folder of the query's progress; empty: data/checkpoints/...")
+    mode: Mode = Field(Mode.MICRO_BATCH, description="micro-batch, or real-time (Kafka to Kafka)")
+    trigger: str = Field("30 seconds", description="time between two micro-batches")
+    epoch: str = Field("60 seconds", description="time between two checkpoints in real-time mode")
+    available_now: bool = Field(False, description="score what is there now, then end")
+    max_files_per_trigger: int = Field(1, ge=1, description="most files in a micro-batch")
+    max_offsets_per_trigger: int = Field(0, ge=0, description="most Kafka events in a micro-batch; 0: no bound")
+    hot: float = Field(70, ge=0, le=100, description="smallest score that goes to postgres and webhook")
+    version: str = Field("Production", min_length=1, description="alias (watched) or number of the model version")
+    poll: str = Field("5 seconds", description="time between two looks at the alias")
+    registry_wait: str = Field("5 minutes", description="longest wait for a registry that is down at the start")
+    drain: str = Field("75 seconds", description="longest wait for the end of a batch or epoch when stopped")
+    stuck_after: str = Field("10 minutes", description="a batch or epoch that takes longer makes /readyz say no")
+    log: LogTo = Field(LogTo.STDOUT, description="where the JSON line of every batch goes: stdout, stderr or off")
+    health_port: int = Field(0, ge=0, le=65535, description="port of /healthz, /readyz, /metrics; 0: none")
+    health_host: str = Field(HOST, min_length=1, description="address that these listen on")
+
+    @property
+    def sinks(self) -> tuple[SinkName, ...]:
+        """The sinks, in the order of writing: what is shown has been stored. UnknownSink names those that exist."""
+        names = [word.strip().lower() for word in self.sink.split(",") if word.strip()]
+        wrong = [name for name in names if name not in list(SinkName)]
+        if wrong or not names:
+            raise UnknownSink(
+                f"sink {self.sink!r} names {', '.join(wrong) or 'nothing'}; give a comma-separated list of "
+                f"{', '.join(SinkName)}, such as sink=console,parquet."
+            )
+        return tuple(name for name in SinkName if name in names)
+
+    @property
+    def source_topic(self) -> str:
+        """The Kafka topic that is read; empty for files."""
+        return self.source.removeprefix(TOPIC) if self.source.startswith(TOPIC) else ""
+
+    @property
+    def dead_letter_topic(self) -> str:
+        """The Kafka topic of refused events: the one named; in real-time mode, else, one named after `topic`."""
+        if self.dead_letters.startswith(TOPIC):
+            return self.dead_letters.removeprefix(TOPIC)
+        return f"{self.topic}-dead-letters" if self.mode is Mode.REAL_TIME and not self.dead_letters else ""
+
+    def milliseconds(self, name: str) -> int:
+        """A parameter that is a length of time; BadTrigger names it where it is none."""
+        return parse_trigger(getattr(self, name), name)
+
+    def seconds(self, name: str) -> float:
+        """A parameter that is a length of time; BadTrigger names it where it is none."""
+        return self.milliseconds(name) / 1000
+
+
+class Connections(BaseSettings):
+    """How services are reached, from the environment (LEADS_KAFKA, LEADS_POSTGRES_DSN, ...); no secret among them."""
+
+    model_config = SettingsConfigDict(env_prefix="LEADS_", frozen=True)
+
+    kafka: str = Field("", description="Kafka's bootstrap servers: host:port,host:port")
+    kafka_protocol: Protocol = Field(Protocol.PLAINTEXT, description="PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL")
+    kafka_mechanism: Mechanism = Field(Mechanism.SCRAM_SHA_512, description="PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512")
+    kafka_truststore: str = Field("", description="file of the CA's certificates")
+    kafka_truststore_secured: bool = Field(False, description="its password is in KAFKA_TRUSTSTORE_PASSWORD")
+    kafka_keystore: str = Field("", description="file of the client's certificate and key")
+    kafka_keystore_secured: bool = Field(True, description="its password is in KAFKA_KEYSTORE_PASSWORD")
+    postgres_dsn: str = Field("", description="postgresql://user@host:port/database?sslmode=..., no password")
+    webhook_url: str = Field("", description="address that hot leads are posted to")
+
+    def kafka_options(self) -> KafkaOptions:
+        """The Kafka cluster; UnfitOptions where it is not named."""
+        if not self.kafka:
+            raise UnfitOptions("Kafka is read or written, but LEADS_KAFKA does not name it; set it to host:port.")
+        return KafkaOptions(
+            bootstrap_servers=self.kafka,
+            security_protocol=self.kafka_protocol,
+            sasl_mechanism=self.kafka_mechanism,
+            truststore=self.kafka_truststore,
+            truststore_secured=self.kafka_truststore_secured,
+            keystore=self.kafka_keystore,
+            keystore_secured=self.kafka_keystore_secured,
+        )
+
+    def postgres_options(self, hot: float) -> PostgresOptions:
+        """The database; UnfitOptions where it is not named."""
+        if not self.postgres_dsn:
+            raise UnfitOptions(
+                "the sink postgres needs LEADS_POSTGRES_DSN, such as postgresql://user@host:5432/database; the "
+                "password goes into PGPASSWORD or a PGPASSFILE."
+            )
+        return PostgresOptions(dsn=self.postgres_dsn, hot=hot)
+
+    def webhook_options(self, hot: float) -> WebhookOptions:
+        """Where hot leads are posted; UnfitOptions where it is not named."""
+        if not self.webhook_url:
+            raise UnfitOptions("the sink webhook needs LEADS_WEBHOOK_URL, the address that hot leads are posted to.")
+        return WebhookOptions(url=self.webhook_url, hot=hot)
+
+
+def check(options: StreamOptions, connections: Connections) -> None:
+    """Refuse parameters that are no lengths of time, name unknown sinks, or do not go together.
+
+    BadTrigger, UnknownSink or UnfitOptions; nothing has been started then.
+    """
+    for name in ("trigger", "epoch", "poll", "registry_wait", "drain", "stuck_after"):
+        options.milliseconds(name)
+    refusals = _real_time(options) if options.mode is Mode.REAL_TIME else _micro_batch(options)
+    refusals += _topics(options)
+    if refusals:
+        raise UnfitOptions(f"these parameters do not go together: {'; '.join(refusals)}.")
+    if uses_kafka(options):
+        connections.kafka_options()
+    if SinkName.POSTGRES in options.sinks:
+        connections.postgres_options(options.hot)
+    if SinkName.WEBHOOK in options.sinks:
+        connections.webhook_options(options.hot)
+
+
+def uses_kafka(options: StreamOptions) -> bool:
+    """Whether the session needs Spark's Kafka connector."""
+    return bool(options.source_topic or options.dead_letter_topic) or SinkName.KAFKA in options.sinks
+
+
+def _real_time(options: StreamOptions) -> list[str]:
+    wanted = {
+        "mode=real-time reads Kafka alone: source=kafka:TOPIC": bool(options.source_topic),
+        "mode=real-time writes Kafka alone: sink=kafka": options.sinks == (SinkName.KAFKA,),
+        "mode=real-time sends refused events to a topic: dead_letters=kafka:TOPIC": bool(options.dead_letter_topic),
+        "mode=real-time never ends by itself: available_now=false": not options.available_now,
+        "max_offsets_per_trigger has no meaning with mode=real-time": not options.max_offsets_per_trigger,
+        f"epoch must be at least {SHORTEST_EPOCH_MS // 1000} seconds": options.milliseconds("epoch")
+        >= SHORTEST_EPOCH_MS,
+    }
+    return [words for words, holds in wanted.items() if not holds]
+
+
+def _micro_batch(options: StreamOptions) -> list[str]:
+    files = not options.source_topic
+    default = type(options).model_fields
+    wanted = {
+        "max_offsets_per_trigger is for source=kafka:TOPIC": not (files and options.max_offsets_per_trigger),
+        "starting_offsets is for source=kafka:TOPIC": not (
+            files and options.starting_offsets != default["starting_offsets"].default
+        ),
+        "epoch is for mode=real-time": options.epoch == default["epoch"].default,
+    }
+    return [words for words, holds in wanted.items() if not holds]
+
+
+def _topics(options: StreamOptions) -> list[str]:
+    named = [t for t in (*options.source_topic.split(","), options.topic, options.dead_letter_topic) if t]
+    wanted = {
+        "source=kafka: names no topic": options.source != TOPIC,
+        "sink=kafka needs topic=TOPIC": bool(options.topic) or SinkName.KAFKA not in options.sinks,
+        "source, topic and dead_letters must be different topics": len(named) == len(set(named)),
+    }
+    return [words for words, holds in wanted.items() if not holds]

@@ -1,0 +1,183 @@
+"""The stream put together from its parameters: where it reads and writes, the plan of a version, how it is started."""
+
+import os
+import re
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from pyspark.sql import SparkSession
+from rich.console import Console
+
+from features.contract import Contract
+from features.storage import Storage, join
+from pipelines.settings import Settings
+from pipelines.stream_options import TOPIC, Connections, SinkName, StreamOptions, UnfitOptions, uses_kafka
+from serving.dead_letters import DeadLetterFolder, DeadLetters, DeadLetterSink, DeadLetterTopic
+from serving.events import events
+from serving.file_account import FileAccount
+from serving.kafka_sink import KafkaSink, kafka_rows
+from serving.lake import LakeSink
+from serving.models import load_version
+from serving.ownership import Places, absolute
+from serving.postgres import PostgresSink
+from serving.queries import Batch, BatchWriter, Mode, Running, start_micro_batches, start_real_time
+from serving.registry import ResolvedVersion
+from serving.runtime.probe import probe
+from serving.runtime.progress import observed
+from serving.runtime.watch import Served
+from serving.scoring import scored_events
+from serving.sinks import ConsoleSink, Sink
+from serving.sources import BadSource, FileOptions, SourceOptions, TopicOptions, arrivals
+from serving.webhook import WebhookSink
+
+# Of a local session in real-time mode, whose tasks wait for events most of the time.
+REAL_TIME_SLOTS = 32
+
+
+@dataclass
+class StreamPlan:
+    """What is the same for every version that a stream serves."""
+
+    spark: SparkSession
+    contract: Contract
+    options: StreamOptions
+    connections: Connections
+    places: Places
+    dead_letters: str
+    console: Console
+    stop: threading.Event = field(default_factory=threading.Event)
+    query: str = ""
+    sinks: list[Sink] = field(default_factory=list)
+
+    def open(self, query: str) -> None:
+        """Make the sinks of the query of an id, once for all versions; their errors come here."""
+        self.query = query
+        self.sinks = self._sinks()
+
+    def close(self) -> None:
+        """Close what the sinks hold open."""
+        for sink in self.sinks:
+            if isinstance(sink, PostgresSink):
+                sink.close()
+
+    @property
+    def source(self) -> SourceOptions:
+        """The source by its options."""
+        if not self.options.source_topic:
+            most = self.options.max_files_per_trigger
+            return FileOptions(folder=self.places.source, format=self.options.source_format, max_files=most)
+        return TopicOptions(
+            kafka=self.connections.kafka_options(),
+            topics=self.options.source_topic,
+            starting_offsets=self.options.starting_offsets,
+            max_offsets=self.options.max_offsets_per_trigger or None,
+        )
+
+    def ready(self, version: ResolvedVersion) -> Served:
+        """Load and probe a version, and build its plan; raises where it must not serve."""
+        model = load_version(self.spark, version)
+        probe(self.spark, model, version, self.contract)
+        leads = events(arrivals(self.spark, self.source, self.contract), self.contract)
+        plan = observed(scored_events(leads, model, version, self.contract))
+        if self.options.mode is Mode.REAL_TIME:
+            plan = kafka_rows(plan, self.contract, self.options.topic, self.options.dead_letter_topic)
+        return Served(version, plan)
+
+    def start(self, served: Served, guard: Callable[[], None], report: Callable[[Batch], None]) -> Running:
+        """Start the query of a version. `guard` and `report` are those of BatchWriter, for micro-batches."""
+        if self.options.mode is Mode.REAL_TIME:
+            epoch, client = self.options.milliseconds("epoch"), self.connections.kafka_options().client()
+            return start_real_time(served.plan, client, self.places.checkpoint, epoch)
+        source, files = self.source, None
+        if isinstance(source, FileOptions):
+            files = FileAccount(self.spark, source, self.contract, self.places.checkpoint)
+        letters = DeadLetterSink(self.letters(), self.query, files)
+        writer = BatchWriter(self.sinks, report, guard=guard, dead_letters=letters, accounts=files is not None)
+        trigger = None if self.options.available_now else self.options.milliseconds("trigger")
+        return start_micro_batches(served.plan, writer, self.places.checkpoint, trigger)
+
+    def letters(self) -> DeadLetters:
+        """Where refused events go."""
+        if self.options.dead_letter_topic:
+            return DeadLetterTopic(self.connections.kafka_options(), self.options.dead_letter_topic)
+        return DeadLetterFolder(Storage(self.spark), self.dead_letters, self.query)
+
+    def _sinks(self) -> list[Sink]:
+        if self.options.mode is Mode.REAL_TIME:
+            return []
+        made: dict[SinkName, Callable[[], Sink]] = {
+            SinkName.PARQUET: self._lake,
+            SinkName.KAFKA: lambda: KafkaSink(self.connections.kafka_options(), self.options.topic, self.contract),
+            SinkName.POSTGRES: self._postgres,
+            SinkName.WEBHOOK: lambda: WebhookSink(
+                self.connections.webhook_options(self.options.hot), self.letters(), self.query, self.stop
+            ),
+            SinkName.CONSOLE: lambda: ConsoleSink(self.console),
+        }
+        return [made[name]() for name in self.options.sinks]
+
+    def _lake(self) -> Sink:
+        lake = LakeSink(Storage(self.spark), self.places.output, self.query)
+        lake.clear_staging()
+        return lake
+
+    def _postgres(self) -> Sink:
+        options = self.connections.postgres_options(self.options.hot)
+        postgres = PostgresSink(options, self.contract, self.query, self.stop)
+        postgres.prepare()
+        return postgres
+
+
+def places_of(spark: SparkSession, settings: Settings, options: StreamOptions) -> Places:
+    """Where a stream reads and writes. Each set of sinks has a default checkpoint of its own."""
+    stored = SinkName.PARQUET in options.sinks
+    kinds = [] if stored else list(options.sinks)
+    real_time = [Mode.REAL_TIME.value] if options.mode is Mode.REAL_TIME else []
+    checkpoint = join(settings.data, "checkpoints", "-".join(["stream", *(real_time or kinds)]))
+    output = options.output or join(settings.data, "scores", "stream")
+    topic = options.source_topic
+    return Places(
+        source=f"{TOPIC}{topic}" if topic else absolute(spark, options.source or settings.stream),
+        output=absolute(spark, output) if stored else "",
+        checkpoint=absolute(spark, options.checkpoint or checkpoint),
+    )
+
+
+def dead_letter_folder(spark: SparkSession, settings: Settings, options: StreamOptions) -> str:
+    """The folder of refused events; empty where they go to a topic."""
+    if options.dead_letter_topic:
+        return ""
+    return absolute(spark, options.dead_letters or join(settings.data, "dead-letters"))
+
+
+def session_settings(settings: Settings, options: StreamOptions) -> tuple[Settings, bool]:
+    """What the session of a stream needs: settings, with task slots enough for real-time mode, and Kafka or not."""
+    if options.mode is Mode.REAL_TIME and not settings.master:
+        settings = settings.model_copy(update={"master": f"local[{REAL_TIME_SLOTS}]"})
+    return settings, uses_kafka(options)
+
+
+def refuse_few_slots(spark: SparkSession, source: SourceOptions) -> None:
+    """UnfitOptions where a local session has no task slot for every partition of the topics and one more.
+
+    A task of real-time mode holds its slot for good; one more is for loading the next version beside it. What slots
+    a cluster has is not known beforehand.
+    """
+    local = re.fullmatch(r"local(?:\[(\d+|\*)(?:,\d+)?\])?", spark.sparkContext.master or "")
+    if local is None or not isinstance(source, TopicOptions):
+        return
+    slots = (os.cpu_count() or 1) if local[1] == "*" else int(local[1] or 1)
+    options = {"subscribe": source.topics, **source.kafka.client()}
+    partitions = spark.read.format("kafka").options(**options).load().rdd.getNumPartitions()
+    if slots < partitions + 1:
+        raise UnfitOptions(
+            f"{source.topics} has {partitions} partitions; real-time mode needs a task slot for each and one more, and "
+            f"{spark.sparkContext.master} has {slots}. Set LEADS_MASTER=local[{partitions + 1}], or more."
+        )
+
+
+def refuse_missing_folder(spark: SparkSession, places: Places, options: StreamOptions) -> None:
+    """BadSource where the folder that files arrive in is not there."""
+    if not options.source_topic and not Storage(spark).is_folder(places.source):
+        raise BadSource(f"the source {places.source} is not a folder; name the folder that lead files arrive in.")

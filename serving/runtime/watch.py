@@ -1,0 +1,176 @@
+"""Watches which version an alias names, and gets a new one ready beside the one that serves."""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Self, TypeVar
+
+from pyspark.sql import DataFrame
+
+from serving.errors import ServingError
+from serving.registry import NoSuchAlias, NoSuchModel, NoSuchVersion, ResolvedVersion
+
+FIRST_WAIT_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 15.0
+RETRY_REFUSED_SECONDS, LONGEST_RETRY_SECONDS = 60.0, 900.0
+ENDING_SECONDS = 5.0
+
+
+class RegistryDown(ServingError):
+    """The registry did not answer for as long as a start may wait."""
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A version that must not serve (0: the alias names none), why, and when (monotonic) it is looked at again."""
+
+    version: int
+    reason: str
+    pause: float
+    next_try: float
+
+    def is_due(self, version: int) -> bool:
+        """Whether a version that the alias names is to be looked at: it is another one, or enough time has passed."""
+        return version != self.version or time.monotonic() >= self.next_try
+
+
+@dataclass(frozen=True)
+class Served:
+    """A version together with its whole plan, ready to start."""
+
+    version: ResolvedVersion
+    plan: DataFrame
+
+
+Answer = TypeVar("Answer")
+Resolve = Callable[[], ResolvedVersion]
+Ready = Callable[[ResolvedVersion], Served]
+
+
+def await_registry(
+    ask: Callable[[], Answer], longest: float, say: Callable[..., None], stop: threading.Event
+) -> Answer:
+    """What the registry answers, asked again at growing intervals while it does not.
+
+    RegistryDown after `longest` seconds, or soon after `stop` is set. Our own errors about what the registry holds are an
+    answer, and raised at once.
+    """
+    end, pause = time.monotonic() + longest, FIRST_WAIT_SECONDS
+    while True:
+        try:
+            return ask()
+        except ServingError:
+            raise
+        except Exception as error:  # MLflow, requests, SQLAlchemy and the network each raise their own
+            left = end - time.monotonic()
+            if stop.is_set():
+                raise RegistryDown(f"asked to stop before the registry answered ({one_line(error)}).") from error
+            if left <= 0:
+                raise RegistryDown(
+                    f"the registry did not answer within {longest:g} s ({one_line(error)}). Start it, correct "
+                    "MLFLOW_TRACKING_URI, or wait longer (registry_wait)."
+                ) from error
+            say("registry", state="unreachable", reason=one_line(error), next_try_seconds=round(min(pause, left), 1))
+            stop.wait(min(pause, left))
+            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+
+
+@dataclass
+class Watch:
+    """Asks every `every` seconds which version an alias names; a new one is made ready on the watching thread.
+
+    `ready` loads and probes a version and builds its plan, and raises where it must not serve. That version is
+    refused: it is looked at again only after a minute, then after twice as long each time, up to a quarter of an
+    hour, as its artifact may not have been all there yet.
+    """
+
+    resolve: Resolve
+    ready: Ready
+    serving: ResolvedVersion
+    every: float
+    say: Callable[..., None]
+    refused: Refused | None = None
+    unreachable: str = ""
+    retry_after: float = RETRY_REFUSED_SECONDS
+    _found: Served | None = None
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _ending: threading.Event = field(default_factory=threading.Event)
+    _thread: threading.Thread | None = None
+
+    def __enter__(self) -> Self:
+        self._thread = threading.Thread(target=self._keep_looking, name="watch", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ending.set()
+        if self._thread is not None:
+            self._thread.join(ENDING_SECONDS)
+
+    def found(self) -> bool:
+        """Whether a new version is ready."""
+        return self._found is not None
+
+    def take(self) -> Served | None:
+        """The new version, once; from then on it is the one that serves."""
+        with self._lock:
+            found, self._found = self._found, None
+            if found is not None:
+                self.serving = found.version
+            return found
+
+    def look(self) -> None:
+        """Ask once, and make what is new ready; raises nothing."""
+        try:
+            named = self.resolve()
+        except (NoSuchModel, NoSuchAlias, NoSuchVersion) as error:
+            self._reached()
+            self._refuse(0, error)
+        except Exception as error:  # MLflow, requests, SQLAlchemy and the network each raise their own
+            if not self.unreachable:
+                self.say("registry", state="unreachable", reason=one_line(error), serving=self.serving.version)
+            self.unreachable = one_line(error)
+        else:
+            self._reached()
+            self._consider(named)
+
+    def _keep_looking(self) -> None:
+        while not self._ending.wait(self.every):
+            self.look()
+
+    def _reached(self) -> None:
+        if self.unreachable:
+            self.say("registry", state="reachable", serving=self.serving.version)
+        self.unreachable = ""
+
+    def _consider(self, named: ResolvedVersion) -> None:
+        with self._lock:
+            if self._found is not None and self._found.version.version != named.version:
+                self._found = None  # promoted away before it was taken
+            known = self._found is not None or named.version == self.serving.version
+        if known:
+            self.refused = None
+        elif self.refused is None or self.refused.is_due(named.version):
+            self._make_ready(named)
+
+    def _make_ready(self, named: ResolvedVersion) -> None:
+        try:
+            found = self.ready(named)
+        except Exception as error:  # whatever loading or scoring raises: the one that serves is not touched
+            self._refuse(named.version, error)
+            return
+        with self._lock:
+            self._found, self.refused = found, None
+
+    def _refuse(self, version: int, error: Exception) -> None:
+        before = self.refused if self.refused and self.refused.version == version else None
+        pause = min(before.pause * 2, LONGEST_RETRY_SECONDS) if before else self.retry_after
+        self.refused = Refused(version, one_line(error), pause, time.monotonic() + pause)
+        if before is None or before.reason != self.refused.reason:
+            self.say("refused", version=version, reason=self.refused.reason, serving=self.serving.version)
+
+
+def one_line(error: BaseException | None) -> str:
+    """The first line of what an error says, at most 300 characters."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0][:300]

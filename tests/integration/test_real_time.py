@@ -1,0 +1,168 @@
+"""Real-time mode, Kafka to Kafka: what goes in comes out once scored, through a promotion under load, and a stop."""
+
+import json
+import signal
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Consumer, Producer
+from mlflow import MlflowClient
+from pyspark.sql import SparkSession
+
+from pipelines.settings import Settings
+from tests.commands import Workplace
+from tests.leads import small_rows
+from tests.served import register_small, served, small_model
+
+EVENTS_PER_SECOND, WAIT_SECONDS = 100, 240
+IN, OUT, DEAD = "rt-leads", "rt-scores", "rt-scores-dead-letters"
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory, spark: SparkSession) -> Iterator[tuple[Workplace, Settings]]:
+    """Two versions of a small model, the first in Production."""
+    folder = tmp_path_factory.mktemp("real-time")
+    model = small_model(spark)
+    with served(spark, folder, model) as settings:
+        register_small(spark, settings, settings.model_name, model)
+        yield Workplace.at(folder), settings
+
+
+class Feed:
+    """Sends leads at an even rate on a thread of its own; every tenth event is broken."""
+
+    def __init__(self, bootstrap: str) -> None:
+        self._producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 0})
+        self._ending = threading.Event()
+        self.good: set[str] = set()
+        self.broken = 0
+        self._thread = threading.Thread(target=self._send, daemon=True)
+
+    def _send(self) -> None:
+        rows = small_rows(500)
+        number = 0
+        while not self._ending.wait(1 / EVENTS_PER_SECOND):
+            _, _, _, visits, seconds, city, _ = rows[number % len(rows)]
+            lead = {"LeadId": f"lead-{number}", "Visits": visits, "Seconds": seconds, "City": city}
+            lead["event_id"] = f"event-{number}"
+            value = "{not json" if number % 10 == 9 else json.dumps(lead)
+            self._producer.produce(IN, value.encode(), key=f"lead-{number}".encode())
+            self._producer.poll(0)
+            if number % 10 == 9:
+                self.broken += 1
+            else:
+                self.good.add(f"event-{number}")
+            number += 1
+
+    def __enter__(self) -> "Feed":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ending.set()
+        self._thread.join()
+        assert self._producer.flush(60) == 0
+
+
+class Readings:
+    """What has come out: per record its topic, value and headers."""
+
+    def __init__(self, bootstrap: str) -> None:
+        self._consumer = Consumer(
+            {"bootstrap.servers": bootstrap, "group.id": "readings", "auto.offset.reset": "earliest"}
+        )
+        self._consumer.subscribe([OUT, DEAD])
+        self.scores: list[tuple[dict, dict[str, str]]] = []
+        self.letters: list[dict] = []
+        self.milliseconds: list[int] = []
+
+    def until(self, holds: Callable[[], bool], process: subprocess.Popen | None = None) -> None:
+        end = time.monotonic() + WAIT_SECONDS
+        while not holds():
+            assert process is None or process.poll() is None, "the stream ended before its time"
+            assert time.monotonic() < end, f"waited too long; {len(self.scores)} scores, {len(self.letters)} letters"
+            for record in self._consumer.consume(500, timeout=0.2):
+                self._take(record)
+
+    def _take(self, record) -> None:
+        assert record.error() is None
+        value = json.loads(record.value())
+        if record.topic() == DEAD:
+            self.letters.append(value)
+            return
+        self.scores.append((value, {k: v.decode() for k, v in record.headers()}))
+
+    def versions(self) -> set[str]:
+        return {headers["model_version"] for _, headers in self.scores}
+
+
+@contextmanager
+def streaming(store: Workplace, kafka, folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """The stream in real-time mode as a process that is surely gone at the end of the block."""
+    words = [sys.executable, "-m", "pipelines.stream", "--mode", "real-time", "--source", f"kafka:{IN}"]
+    words += ["--sink", "kafka", "--topic", OUT, "--epoch", "5 seconds", "--poll", "200 ms"]
+    words += ["--checkpoint", str(folder / "checkpoint")]
+    log = (folder / "out.txt").open("w")
+    process = subprocess.Popen(
+        words, env=store.environment | {"LEADS_KAFKA": kafka.bootstrap}, cwd=store.folder, stdout=log, stderr=log
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        log.close()
+
+
+def test_a_promotion_under_load_loses_nothing_and_every_score_names_its_version(store, kafka, tmp_path, capsys):
+    place, settings = store
+    for topic, partitions in ((IN, 2), (OUT, 1), (DEAD, 1)):
+        kafka.create_topic(topic, partitions)
+    readings = Readings(kafka.bootstrap)
+    with streaming(place, kafka, tmp_path) as process:
+        with Feed(kafka.bootstrap) as feed:
+            readings.until(lambda: len(readings.scores) > 50, process)
+            MlflowClient().set_registered_model_alias(settings.model_name, "Production", "2")
+            readings.until(lambda: "2" in readings.versions(), process)
+        seen = lambda: {headers["event_id"] for _, headers in readings.scores}  # noqa: E731
+        readings.until(lambda: seen() >= feed.good and len(readings.letters) >= feed.broken, process)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(WAIT_SECONDS) == 0
+    assert seen() == feed.good
+    assert readings.versions() == {"1", "2"}
+    assert all(str(value["model_version"]) == headers["model_version"] for value, headers in readings.scores)
+    assert all(headers["epoch"].isdecimal() for _, headers in readings.scores)
+    assert {letter["reason"].split(":")[0] for letter in readings.letters} == {"the event is not JSON"}
+    said = [json.loads(line) for line in (tmp_path / "out.txt").read_text().splitlines() if line.startswith("{")]
+    epochs = [line for line in said if line["event"] == "batch"]
+    assert {line["version"] for line in epochs} == {1, 2}
+    # Ended at the end of an epoch each time: nothing was sent twice.
+    assert sum(line["scored"] for line in epochs) == len(readings.scores) == len(feed.good)
+    with capsys.disabled():
+        latency = statistics.median(line["latency_ms"]["p50"] for line in epochs if line["latency_ms"]["p50"])
+        print(f"\nreal-time: {len(readings.scores)} scores, median of the epochs' p50 {latency} ms")
+
+
+def test_too_few_task_slots_are_told_before_anything_starts(store, kafka):
+    place, _ = store
+    kafka.create_topic("rt-wide", 4)
+    words = ["--mode", "real-time", "--source", "kafka:rt-wide", "--sink", "kafka", "--topic", "rt-none"]
+    ended = place.run("stream", *words, LEADS_KAFKA=kafka.bootstrap, LEADS_MASTER="local[4]")
+    assert ended.returncode == 2
+    assert "rt-wide has 4 partitions; real-time mode needs a task slot for each and one more" in ended.stderr
+
+
+def test_a_registry_that_stays_down_at_the_start_costs_one_line_and_exit_code_2(store):
+    place, _ = store
+    words = ["--registry-wait", "1 second", "--available-now", "true", "--sink", "parquet"]
+    ended = place.run("stream", *words, MLFLOW_TRACKING_URI="http://127.0.0.1:9")
+    assert ended.returncode == 2
+    assert "the registry did not answer within 1 s" in ended.stderr
+    assert ended.stdout.count('"unreachable"') >= 1

@@ -1,0 +1,291 @@
+"""Another version under a running stream: when it takes over, when it is refused, and who holds the checkpoint."""
+
+import json
+import os
+import shutil
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from pyspark.ml import Pipeline, PipelineModel
+from pyspark.ml.classification import RandomForestClassifier
+from pyspark.sql import SparkSession
+
+from features.stages import ForestParams, encoder_stages, forest
+from features.storage import Storage
+from pipelines.settings import Settings
+from pipelines.stream import run_stream
+from pipelines.stream_options import StreamOptions
+from serving.lake import LakeSink
+from serving.model_copies import IN_USE, PREFIX, local_copy, remove_abandoned
+from serving.queries import Running
+from serving.registry import ResolvedVersion
+from serving.runtime.lease import LEASE, LOCK, CheckpointInUse, LeaseFile, LeaseLost
+from serving.runtime.probe import UnfitVersion, probe, refuse_scores
+from serving.runtime.watch import Watch
+from tests.leads import small_contract, small_leads
+from tests.served import register_small, served, small_model, write_files
+from tests.service_process import free_ports
+
+FILES, PER_FILE, WAIT_SECONDS = 3, 10, 120
+GOOD, CONSTANT, TORN = 2, 3, 4
+VERSION = ResolvedVersion("m", 1, "run", {})
+
+
+def constant_model(spark: SparkSession) -> PipelineModel:
+    """A forest of bare roots: one score for all."""
+    fields = small_contract().feature_set("available")
+    roots = RandomForestClassifier(featuresCol="features", labelCol="Bought", numTrees=1, maxDepth=0, seed=1)
+    return Pipeline(stages=[*encoder_stages(fields), roots]).fit(small_leads(spark))
+
+
+@pytest.fixture(scope="module")
+def model(spark: SparkSession) -> PipelineModel:
+    return small_model(spark)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory, spark: SparkSession, model: PipelineModel) -> Iterator[Settings]:
+    """Three files of leads and four versions: two good ones, one of constant scores, one whose artifact is torn."""
+    folder = tmp_path_factory.mktemp("reload")
+    with served(spark, folder, model) as settings:
+        for other in (model, constant_model(spark), model):
+            register_small(spark, settings, settings.model_name, other)
+        torn = MlflowClient().get_model_version_download_uri(settings.model_name, str(TORN))
+        for part in Path(torn.removeprefix("file://")).rglob("treesMetadata/*.parquet"):
+            part.write_bytes(b"torn")
+        write_files(small_leads(spark, FILES * PER_FILE), Path(settings.stream), FILES)
+        yield settings
+
+
+@pytest.fixture
+def settings(store: Settings, tmp_path: Path) -> Settings:
+    """Version 1 in Production, and a fresh data folder with the three files."""
+    promote(store, 1)
+    shutil.copytree(store.stream, tmp_path / "stream")
+    return store.model_copy(update={"data": str(tmp_path)})
+
+
+def promote(settings: Settings, version: int) -> None:
+    MlflowClient().set_registered_model_alias(settings.model_name, "Production", str(version))
+
+
+def run_with(spark, settings, monkeypatch, during_second_batch: Callable[[], None], **options) -> None:
+    """Stream the three files, one a batch; do something while the second is being written, and end after the last."""
+    write, stop = LakeSink.write, threading.Event()
+
+    def slow(sink: LakeSink, batch, number: int) -> int:
+        if number == 1:
+            during_second_batch()
+        return write(sink, batch, number)
+
+    monkeypatch.setattr(LakeSink, "write", slow)
+
+    def ended(batch) -> None:
+        if batch.number == FILES - 1:
+            stop.set()
+
+    asked = StreamOptions(sink="parquet", trigger="0 seconds", poll="50 ms", **options)
+    run_stream(spark, settings, asked, stop, report=ended)
+
+
+def versions_by_batch(spark, settings) -> dict[int, set[int]]:
+    rows = spark.read.parquet(f"{settings.data}/scores/stream").select("batch", "model_version").distinct().collect()
+    found: dict[int, set[int]] = {}
+    for row in rows:
+        found.setdefault(int(row.batch), set()).add(row.model_version)
+    return found
+
+
+def wait_for(event: threading.Event) -> None:
+    assert event.wait(WAIT_SECONDS), "waited too long"
+
+
+def called(monkeypatch, owner: type, name: str) -> threading.Event:
+    """An event that is set after a method has been called."""
+    method, event = getattr(owner, name), threading.Event()
+
+    def wrapped(*args, **kwargs):
+        try:
+            return method(*args, **kwargs)
+        finally:
+            event.set()
+
+    monkeypatch.setattr(owner, name, wrapped)
+    return event
+
+
+def test_a_promotion_in_the_middle_of_a_batch_takes_effect_with_the_next(spark, settings, monkeypatch):
+    asked = called(monkeypatch, Running, "ask_to_end")
+
+    def promotion() -> None:
+        promote(settings, GOOD)
+        wait_for(asked)
+
+    run_with(spark, settings, monkeypatch, promotion)
+    assert versions_by_batch(spark, settings) == {0: {1}, 1: {1}, 2: {GOOD}}
+    ids = [r.LeadId for r in spark.read.parquet(f"{settings.data}/scores/stream").collect()]
+    assert Counter(ids) == Counter(f"lead-{i:05d}" for i in range(FILES * PER_FILE))
+
+
+def ready(port: int) -> tuple[int, dict]:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=10) as answer:
+            return answer.status, json.loads(answer.read())
+    except urllib.error.HTTPError as error:
+        return error.code, json.loads(error.read())
+
+
+def ready_once(port: int, holds: Callable[[int, dict], bool]) -> None:
+    """Wait until /readyz answers what is asked for; the supervisor notes what the watch has seen a moment later."""
+    end = time.monotonic() + WAIT_SECONDS
+    while not holds(*ready(port)):
+        assert time.monotonic() < end, ready(port)
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize(("bad", "why"), [(CONSTANT, "different leads the probability"), (TORN, "cannot be loaded")])
+def test_a_version_that_must_not_serve_is_refused_and_shown_and_the_last_one_goes_on(
+    spark, settings, monkeypatch, bad, why
+):
+    (port,) = free_ports(1)
+
+    def promotion() -> None:
+        promote(settings, bad)
+        ready_once(port, lambda code, body: code == 503 and why in body["problems"][0])
+
+    run_with(spark, settings, monkeypatch, promotion, health_port=port)
+    assert versions_by_batch(spark, settings) == {0: {1}, 1: {1}, 2: {1}}
+
+
+def test_a_good_version_after_a_bad_one_serves_and_ends_the_warning(spark, settings, monkeypatch):
+    (port,) = free_ports(1)
+    asked, refused = called(monkeypatch, Running, "ask_to_end"), called(monkeypatch, Watch, "_refuse")
+
+    def promotions() -> None:
+        promote(settings, CONSTANT)
+        wait_for(refused)
+        promote(settings, GOOD)
+        wait_for(asked)
+        ready_once(port, lambda code, body: code == 200)
+
+    run_with(spark, settings, monkeypatch, promotions, health_port=port)
+    assert versions_by_batch(spark, settings)[2] == {GOOD}
+
+
+def test_a_registry_that_goes_down_leaves_the_stream_serving_and_is_told(spark, settings, monkeypatch):
+    (port,) = free_ports(1)
+
+    def down(*_: object) -> None:
+        raise ConnectionError("the registry is gone")
+
+    def outage() -> None:
+        monkeypatch.setattr("pipelines.stream.resolve", down)
+        ready_once(port, lambda code, body: code == 200 and "is gone" in body["registry"])
+
+    run_with(spark, settings, monkeypatch, outage, health_port=port)
+    assert versions_by_batch(spark, settings) == {0: {1}, 1: {1}, 2: {1}}
+
+
+def test_a_scorer_that_lost_its_checkpoint_writes_no_further_batch(spark, settings, monkeypatch):
+    lock = Path(settings.data, "checkpoints", "stream", LOCK)
+    with pytest.raises(LeaseLost, match="moved or deleted"):
+        run_with(spark, settings, monkeypatch, lock.unlink)
+    assert set(versions_by_batch(spark, settings)) <= {0, 1}
+
+
+def test_a_start_with_a_version_that_must_not_serve_is_refused_before_anything_is_written(spark, settings):
+    promote(settings, CONSTANT)
+    with pytest.raises(UnfitVersion):
+        run_stream(spark, settings, StreamOptions(sink="parquet", available_now=True))
+    assert os.listdir(settings.data) == ["stream"]
+
+
+def test_a_model_of_the_contracts_leads_may_serve(spark, model):
+    probe(spark, model, VERSION, small_contract())
+
+
+def test_a_model_of_other_columns_is_refused_by_their_names(spark):
+    fields = small_contract().feature_set("available")
+    other = [f.model_copy(update={"name": f"{f.name}2"}) for f in fields]
+    leads = small_leads(spark).withColumnsRenamed({f.name: f"{f.name}2" for f in fields})
+    stages = [*encoder_stages(other), forest(ForestParams(trees=2, depth=2), "Bought")]
+    with pytest.raises(UnfitVersion, match="takes Visits2, Seconds2, City2"):
+        probe(spark, Pipeline(stages=stages).fit(leads), VERSION, small_contract())
+
+
+@pytest.mark.parametrize("wrong", [None, float("nan"), float("inf"), 1.5, -0.1])
+def test_a_score_that_is_no_probability_is_refused(wrong):
+    with pytest.raises(UnfitVersion, match="as a probability"):
+        refuse_scores([0.2, wrong, 0.4], VERSION)
+
+
+def folder_uri(tmp_path: Path) -> str:
+    return f"file:{tmp_path}/checkpoint"
+
+
+def test_a_lease_file_is_refused_to_a_second_scorer_while_the_first_one_lives(spark, tmp_path):
+    storage, place = Storage(spark), folder_uri(tmp_path)
+    with LeaseFile(storage, place, expiry=3), pytest.raises(CheckpointInUse, match="in use by process"):
+        LeaseFile(storage, place, expiry=3).__enter__()
+
+
+def test_a_lease_whose_holder_died_is_taken_over_and_the_holder_finds_out(spark, tmp_path):
+    storage, place = Storage(spark), folder_uri(tmp_path)
+    dead = LeaseFile(storage, place, expiry=2)
+    dead.__enter__()
+    dead._ending.set()  # its heart stops, as a killed or a frozen process's does
+    with LeaseFile(storage, place, expiry=2) as living:
+        living.check()
+        with pytest.raises(LeaseLost):
+            dead.check()
+
+
+def test_a_holder_whose_place_was_taken_stops_writing_to_the_lease(spark, tmp_path):
+    storage, place = Storage(spark), folder_uri(tmp_path)
+    with LeaseFile(storage, place, expiry=1) as first:
+        storage.write_json(f"{place}/{LEASE}", {"id": "another", "beat": 1, "holder": "process 1 on elsewhere"})
+        first._heart.join(30)
+        with pytest.raises(LeaseLost, match="process 1 on elsewhere"):
+            first.check()
+    assert storage.read_json(f"{place}/{LEASE}")["id"] == "another"
+
+
+def test_a_lease_that_was_given_back_is_free_at_once(spark, tmp_path):
+    storage, place = Storage(spark), folder_uri(tmp_path)
+    with LeaseFile(storage, place, expiry=60):
+        pass
+    assert not storage.exists(f"{place}/{LEASE}")
+
+
+def test_a_lease_that_cannot_be_renewed_is_lost_after_its_expiry(spark, tmp_path, monkeypatch):
+    storage = Storage(spark)
+    with LeaseFile(storage, folder_uri(tmp_path), expiry=1) as held:
+        monkeypatch.setattr(Storage, "write_json", lambda *_: (_ for _ in ()).throw(OSError("storage is away")))
+        time.sleep(1.1)
+        with pytest.raises(LeaseLost, match="could not be renewed"):
+            held.check()
+
+
+def old(folder: Path) -> None:
+    os.utime(folder, (time.time() - 3600,) * 2)
+
+
+def test_what_killed_processes_left_of_models_goes_and_what_is_in_use_stays(spark, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    left, foreign = tmp_path / f"{PREFIX}left", tmp_path / "lead-scoring-other"
+    for folder in (left, foreign):
+        folder.mkdir()
+        (folder / IN_USE).touch()
+        old(folder)
+    with local_copy() as used:
+        old(Path(used))
+        assert remove_abandoned(Storage(spark)) == [str(left)]
+        assert Path(used).exists()
+    assert [p.name for p in tmp_path.iterdir()] == [foreign.name]

@@ -1,0 +1,114 @@
+"""Parameters of the stream: what goes together is known before anything starts."""
+
+import pytest
+from pydantic import ValidationError
+
+from pipelines.stream_options import Connections, SinkName, StreamOptions, UnfitOptions, check, uses_kafka
+from serving.queries import BadTrigger, Mode
+from serving.sinks import UnknownSink
+
+KAFKA = Connections(kafka="127.0.0.1:9092")
+REAL_TIME = {"mode": "real-time", "source": "kafka:leads", "sink": "kafka", "topic": "scores"}
+
+
+def refusal(connections: Connections = KAFKA, **options) -> str:
+    with pytest.raises(UnfitOptions) as found:
+        check(StreamOptions(**options), connections)
+    return str(found.value)
+
+
+def test_the_defaults_go_together():
+    check(StreamOptions(), Connections())
+
+
+def test_real_time_from_kafka_to_kafka_goes_together():
+    check(StreamOptions(**REAL_TIME), KAFKA)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"source": "data/stream"}, "source=kafka:TOPIC"),
+        ({"sink": "kafka,parquet"}, "sink=kafka"),
+        ({"dead_letters": "data/dead"}, "dead_letters=kafka:TOPIC"),
+        ({"available_now": True}, "available_now=false"),
+        ({"max_offsets_per_trigger": 5}, "max_offsets_per_trigger"),
+        ({"epoch": "4 seconds"}, "at least 5 seconds"),
+        ({"topic": ""}, "topic=TOPIC"),
+        ({"topic": "leads"}, "different topics"),
+        ({"dead_letters": "kafka:leads"}, "different topics"),
+    ],
+)
+def test_real_time_mode_names_what_it_does_not_support(changed, said):
+    assert said in refusal(**{**REAL_TIME, **changed})
+
+
+def test_every_refusal_is_named_at_once():
+    said = refusal(**{**REAL_TIME, "sink": "console", "epoch": "1 second"})
+    assert "sink=kafka" in said
+    assert "at least 5 seconds" in said
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"max_offsets_per_trigger": 5}, "max_offsets_per_trigger is for source=kafka"),
+        ({"starting_offsets": "latest"}, "starting_offsets is for source=kafka"),
+        ({"epoch": "30 seconds"}, "epoch is for mode=real-time"),
+        ({"source": "kafka:"}, "names no topic"),
+        ({"sink": "kafka"}, "topic=TOPIC"),
+    ],
+)
+def test_micro_batches_refuse_what_would_have_no_effect(options, said):
+    assert said in refusal(**options)
+
+
+@pytest.mark.parametrize(
+    ("options", "variable"),
+    [
+        ({"source": "kafka:leads"}, "LEADS_KAFKA"),
+        ({"sink": "postgres"}, "LEADS_POSTGRES_DSN"),
+        ({"sink": "webhook"}, "LEADS_WEBHOOK_URL"),
+    ],
+)
+def test_a_service_that_is_not_named_in_the_environment_is_asked_for(options, variable, monkeypatch):
+    for name in ("LEADS_KAFKA", "LEADS_POSTGRES_DSN", "LEADS_WEBHOOK_URL"):
+        monkeypatch.delenv(name, raising=False)
+    assert variable in refusal(Connections(), **options)
+
+
+@pytest.mark.parametrize("name", ["trigger", "epoch", "poll", "registry_wait", "drain", "stuck_after"])
+def test_a_length_of_time_is_named_where_it_is_none(name):
+    with pytest.raises(BadTrigger, match=f"^{name} 'soon'"):
+        check(StreamOptions(**{name: "soon"}), Connections())
+
+
+@pytest.mark.parametrize("text", ["", " , ", "topic", "console,file"])
+def test_a_sink_that_does_not_exist_is_refused(text):
+    with pytest.raises(UnknownSink, match="parquet, kafka, postgres, webhook, console"):
+        check(StreamOptions(sink=text), Connections())
+
+
+def test_what_is_shown_on_the_console_has_been_stored_before():
+    assert StreamOptions(sink="console,postgres,parquet").sinks == (
+        SinkName.PARQUET,
+        SinkName.POSTGRES,
+        SinkName.CONSOLE,
+    )
+
+
+def test_refused_events_of_real_time_mode_have_a_topic_of_their_own():
+    assert StreamOptions(**REAL_TIME).dead_letter_topic == "scores-dead-letters"
+    assert StreamOptions(**REAL_TIME, dead_letters="kafka:dead").dead_letter_topic == "dead"
+
+
+def test_files_to_files_need_no_kafka_connector_and_everything_else_does():
+    assert not uses_kafka(StreamOptions())
+    assert uses_kafka(StreamOptions(dead_letters="kafka:dead"))
+    assert uses_kafka(StreamOptions(source="kafka:leads"))
+
+
+def test_a_mode_is_one_of_two():
+    assert [mode.value for mode in Mode] == ["micro-batch", "real-time"]
+    with pytest.raises(ValidationError):
+        StreamOptions(mode="continuous")

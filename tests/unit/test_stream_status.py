@@ -1,0 +1,139 @@
+"""What the endpoints of a stream say, and what its log lines hold."""
+
+import json
+import socket
+import time
+import urllib.error
+import urllib.request
+
+import pytest
+
+from serving.runtime.endpoints import Endpoints, PortTaken
+from serving.runtime.journal import Journal, LogTo
+from serving.runtime.progress import finished
+from serving.runtime.status import Metrics, Status
+
+REPORT = {
+    "batchId": 4,
+    "durationMs": {"addBatch": 80, "triggerExecution": 120},
+    "observedMetrics": {
+        "lead_scoring": {"rows": 10, "scored": 8, "unknown_categories": 3, "quantiles": [5, 7, 9], "max": 12}
+    },
+    "sources": [{"endOffset": {"leads": {"0": 5, "1": 5}}, "metrics": {"avgOffsetsBehindLatest": "1.5"}}],
+}
+
+
+@pytest.fixture
+def status() -> Status:
+    return Status(stuck_after=60, version=3, serving=True)
+
+
+def ask(port: int, path: str) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+@pytest.fixture
+def port(status):
+    metrics = Metrics(status)
+    metrics.batch(finished(REPORT))
+    with Endpoints(status, metrics, 0) as endpoints:
+        yield endpoints.port
+
+
+def test_a_stream_that_serves_is_healthy_and_ready(port):
+    assert ask(port, "/healthz")[0] == 200
+    assert ask(port, "/readyz")[0] == 200
+
+
+def test_a_refused_version_makes_a_stream_unready_but_not_unhealthy(port, status):
+    status.refused = "version 4 is constant"
+    assert ask(port, "/healthz")[0] == 200
+    code, body = ask(port, "/readyz")
+    assert code == 503
+    assert json.loads(body)["problems"] == ["degraded: version 3 keeps serving, because version 4 is constant"]
+
+
+def test_a_registry_that_is_down_is_told_and_leaves_the_stream_ready(port, status):
+    status.registry = "connection refused"
+    code, body = ask(port, "/readyz")
+    assert (code, json.loads(body)["registry"]) == (200, "connection refused")
+
+
+def test_a_batch_that_takes_too_long_is_stuck(port, status):
+    status.busy_since = time.monotonic() - 61
+    code, body = ask(port, "/readyz")
+    assert code == 503
+    assert "stuck" in body
+
+
+def test_a_stream_that_waits_for_leads_is_not_stuck(port, status):
+    status.busy_since = None
+    assert ask(port, "/readyz")[0] == 200
+
+
+def test_a_query_that_has_ended_is_unhealthy(port, status):
+    status.ended = True
+    assert ask(port, "/healthz")[0] == 503
+
+
+def test_a_supervisor_that_is_asleep_is_unhealthy(port, status):
+    status.looked_at = time.monotonic() - 61
+    assert ask(port, "/healthz")[0] == 503
+
+
+def test_metrics_are_prometheus_text(port):
+    text = ask(port, "/metrics")[1]
+    assert 'lead_scoring_events_total{outcome="scored"} 8.0' in text
+    assert 'lead_scoring_events_total{outcome="quarantined"} 2.0' in text
+    assert 'lead_scoring_event_latency_seconds{quantile="p99"} 0.009' in text
+    assert "lead_scoring_model_version 3.0" in text
+    assert "lead_scoring_lag_events 3.0" in text
+
+
+def test_any_other_path_is_not_found(port):
+    assert ask(port, "/")[0] == 404
+
+
+def test_a_port_that_is_taken_is_named(status):
+    with socket.create_server(("127.0.0.1", 0)) as other, pytest.raises(PortTaken, match="name another health_port"):
+        Endpoints(status, Metrics(status), other.getsockname()[1])
+
+
+def test_the_line_of_a_batch_is_one_json_object():
+    lines = []
+    Journal(lines.append, {"query": "q1"}).batch(finished(REPORT), version=3)
+    (line,) = lines
+    found = json.loads(line)
+    assert "\n" not in line
+    del found["time"]
+    assert found == {
+        "event": "batch",
+        "query": "q1",
+        "version": 3,
+        "batch": 4,
+        "rows_in": 10,
+        "scored": 8,
+        "quarantined": 2,
+        "unknown_categories": 3,
+        "latency_ms": {"p50": 5, "p95": 7, "p99": 9, "max": 12},
+        "durations": {"addBatch": 80, "triggerExecution": 120},
+        "batch_ms": 120,
+        "lag": 3,
+    }
+
+
+def test_a_batch_of_no_rows_has_no_latency_and_files_have_no_lag():
+    done = finished({"batchId": 0, "durationMs": {"addBatch": 1}, "sources": [{"endOffset": {"logOffset": 0}}]})
+    assert done.latency_ms == {"p50": None, "p95": None, "p99": None, "max": None}
+    assert (done.rows_in, done.lag) == (0, None)
+
+
+def test_lines_go_where_they_are_asked_to(capsys):
+    for place in LogTo:
+        Journal.to(place).say(f"to-{place}")
+    out, err = capsys.readouterr()
+    assert ("to-stdout" in out, "to-stderr" in err, "to-off" in out + err) == (True, True, False)
