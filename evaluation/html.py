@@ -75,8 +75,8 @@ class Table:
         wrong = next((row for row in self.rows if len(row) != len(self.columns)), None)
         if wrong is not None:
             raise UnevenTable(
-                f"a row of the table {self.caption!r} has {len(wrong)} cells and the table {len(self.columns)} columns; give "
-                "every row one cell for each column (None for an empty one)."
+                f"a row of the table {self.caption!r} has {len(wrong)} cells and the table {len(self.columns)} "
+                "columns; give every row one cell for each column (None for an empty one)."
             )
 
     @property
