@@ -39,7 +39,7 @@ class Rate:
 class FieldProfile:
     """One feature field: `missing` leads have no answer; `distinct` is approximate (within about 5%).
 
-    `late` fields are known only after leads are scored. `quantiles` of a number are minimum, quartiles, 99% and maximum.
+    `late` fields are known only after leads are scored. `quantiles` of a number: minimum, quartiles, 99%, maximum.
     """
 
     name: str
