@@ -56,7 +56,7 @@ def missing(found: Exploration, subject: str) -> Figure:
     ax = _bars(figure, shares, found, "{:.1%}")
     rest = f"; the first {TOP_FIELDS} of {len(found.profiles)} fields" if len(found.profiles) > TOP_FIELDS else ""
     ax.set_xlabel(f"leads without an answer (%){rest}")
-    ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    ax.xaxis.set_major_formatter(PercentFormatter(1))
     return figure
 
 
@@ -102,7 +102,7 @@ def trend(found: Exploration, subject: str) -> Figure:
     )
     _base(ax, found.all, "h")
     ax.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-    ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    ax.yaxis.set_major_formatter(PercentFormatter(1))
     ax.set(xlabel=f"{found.order} (rises with time; newest leads at the right)", ylabel="converted (% of the leads)")
     ax.set_ylim(0, None)
     legend_above(ax)
@@ -123,7 +123,7 @@ def category(field: Categories, every: Rate, subject: str, late: bool) -> Figure
     ax.set_yticks(places, names, fontsize=9.5)
     ax.set_ylim(max(len(rows), 5) - 0.5, -0.5)
     ax.set_xlim(-0.02, 1.02)
-    ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    ax.xaxis.set_major_formatter(PercentFormatter(1))
     ax.set(xlabel="converted (% of the leads with this answer)", ylabel="answer (leads)")
     legend_above(ax)
     return figure
@@ -141,7 +141,7 @@ def number(field: Numbers, every: Rate, subject: str, late: bool) -> Figure:
     _rates(clean(upper), [middles[i] for i in held], [field.bins[i] for i in held], "95% interval", colour=colour)
     _base(upper, every, "h")
     upper.set(ylim=(-0.02, 1.02), ylabel="converted\n(% of the bin's leads)")
-    upper.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    upper.yaxis.set_major_formatter(PercentFormatter(1))
     legend_above(upper)
     won = np.array([rate.converted for rate in field.bins])
     lost = np.array([rate.leads for rate in field.bins]) - won
