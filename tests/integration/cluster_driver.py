@@ -3,7 +3,7 @@
 import json
 import sys
 
-from evaluation.fitting import Calibrate, Finish
+from evaluation.fitting import Finish
 from features.stages import ForestParams
 from pipelines.prepare import run_prepare
 from pipelines.score import run_score
@@ -18,7 +18,7 @@ def main(csv: str) -> None:
     settings = Settings()
     with spark_session(settings, "cluster-test") as spark:
         prepared = run_prepare(spark, settings, csv, stream_files=2)
-        forest, finish = ForestParams(trees=3, depth=3), Finish(Calibrate.NONE)
+        forest, finish = ForestParams(trees=3, depth=3), Finish(calibrate="none")
         trained = run_train(spark, settings, "available", forest, finish)
         connect(settings).set_registered_model_alias(settings.model_name, "Production", str(trained.version))
         run_score(spark, settings)
