@@ -15,6 +15,15 @@ DAEMON = "org.apache.spark.deploy"
 JAVA = ["-Xmx256m", "--add-modules=jdk.incubator.vector", "-Dspark.master.rest.enabled=false"]
 
 
+def spark_home(folder: Path) -> Path:
+    """A Spark folder that may be written to (a local cluster keeps its executors' files there): links to the real one."""
+    folder.mkdir(exist_ok=True)
+    for name in ("bin", "jars", "python"):
+        if not (folder / name).exists():
+            (folder / name).symlink_to(SPARK_HOME / name)
+    return folder
+
+
 class SparkDaemon(Service):
     """What master and worker share."""
 

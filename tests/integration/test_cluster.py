@@ -1,7 +1,6 @@
 """The same leads, model and scores on two executors as in one process."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +9,6 @@ import mlflow
 import pyarrow.dataset as ds
 import pytest
 
-from pipelines.package import PACKAGE, write_package
 from pipelines.prepare import run_prepare
 from pipelines.score import run_score
 from pipelines.settings import ROOT, Settings
@@ -18,8 +16,16 @@ from tests.commands import Workplace
 from tests.integration.conftest import running
 from tests.leads import small_csv
 from tests.service_process import HOST
-from tests.spark_cluster import SPARK_HOME, SparkMaster, SparkWorker
+from tests.spark_cluster import SparkMaster, SparkWorker, spark_home
 
+OURS = """
+from functools import partial
+from features.storage import join
+from pipelines.session import spark_session
+from pipelines.settings import Settings
+with spark_session(Settings(), "ours") as spark:
+    print(spark.sparkContext.parallelize(["a", "b"], 2).map(partial(join, "root")).collect())
+"""
 COLUMNS = ["LeadId", "score", "probability", "prediction", "model_version"]
 
 
@@ -29,9 +35,9 @@ def rows(folder: Path) -> list[tuple]:
 
 
 def environment(place: Workplace) -> dict[str, str]:
-    """Data and temporary models by file: URI; no code of ours on the executors' way."""
+    """Data and models on their way by file: URI, in a folder that every process sees."""
     shared = {"LEADS_DATA": place.data.as_uri(), "MLFLOW_DFS_TMP": (place.folder / "models").as_uri()}
-    spark = {"SPARK_HOME": str(SPARK_HOME), "SPARK_LOCAL_IP": HOST, "SPARK_WORKER_DIR": str(place.folder / "work")}
+    spark = {"SPARK_HOME": str(spark_home(place.folder / "spark")), "SPARK_LOCAL_IP": HOST}
     return place.environment | shared | spark | {"PYSPARK_PYTHON": sys.executable, "LEADS_DRIVER_MEMORY": "1g"}
 
 
@@ -100,22 +106,23 @@ def test_score_and_stream_give_the_same_rows_on_a_cluster(place, local_cluster, 
     assert rows(scores / "stream") == one_process[1]
 
 
+def test_executors_run_our_python_though_they_were_given_none(place, standalone):
+    master, *_ = standalone
+    said = run(place, [sys.executable, "-c", OURS], LEADS_MASTER=master.uri)
+    assert said.splitlines()[-1] == "['root/a', 'root/b']"
+
+
 def test_spark_submit_scores_the_same_rows_on_two_workers(place, local_cluster, one_process, standalone, tmp_path):
     master, *workers = standalone
-    write_package(tmp_path / PACKAGE)
-    submit = [str(SPARK_HOME / "bin" / "spark-submit"), "--master", master.uri]
-    submit += ["--conf", "spark.executor.memory=512m", "--conf", "spark.ui.enabled=false"]
-    submit += ["--conf", f"spark.driver.host={HOST}", "--py-files", str(tmp_path / PACKAGE)]
-    away = {"PYTHONPATH": "", "LEADS_MODEL_NAME": "cluster"}
-    outputs = {entry: (tmp_path / entry).as_uri() for entry in ("score", "stream")}
-    words = {
-        "score": ["--output", outputs["score"]],
-        "stream": ["--output", outputs["stream"], "--checkpoint", (tmp_path / "checkpoint").as_uri()],
-    }
-    words["stream"] += ["--sink", "parquet", "--available-now", "true", "--max-files-per-trigger", "1"]
-    for entry, options in words.items():
-        run(place, [*submit, str(ROOT / "pipelines" / f"{entry}.py"), *options], **away)
+    before = [worker.executors() for worker in workers]
+    small = f"--conf spark.executor.memory=512m --conf spark.ui.enabled=false --conf spark.driver.host={HOST}"
+    away = {"PYTHONPATH": "", "MASTER": master.uri, "SPARK_OPTIONS": small, "LEADS_MODEL_NAME": "cluster"}
+    score = ["score", "--output", (tmp_path / "score").as_uri()]
+    stream = ["stream", "--output", (tmp_path / "stream").as_uri(), "--checkpoint", (tmp_path / "checkpoint").as_uri()]
+    stream += ["--sink", "parquet", "--available-now", "true", "--max-files-per-trigger", "1"]
+    for words in (score, stream):
+        run(place, [str(ROOT / "deploy" / "spark-submit.sh"), *words], **away)
     assert rows(tmp_path / "score") == one_process[1]
     assert rows(tmp_path / "stream") == one_process[1]
-    assert [worker.executors() for worker in workers] == [2, 2]
-    assert os.listdir(place.folder / "models") == []
+    assert [worker.executors() for worker in workers] == [started + 2 for started in before]
+    assert [path for path in (place.folder / "models").iterdir() if path.is_dir()] == []
