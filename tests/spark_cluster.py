@@ -16,7 +16,7 @@ JAVA = ["-Xmx256m", "--add-modules=jdk.incubator.vector", "-Dspark.master.rest.e
 
 
 def spark_home(folder: Path) -> Path:
-    """A Spark folder that may be written to (a local cluster keeps its executors' files there): links to the real one."""
+    """Links to the real one in a folder that may be written to: a local cluster keeps its executors' files there."""
     folder.mkdir(exist_ok=True)
     for name in ("bin", "jars", "python"):
         if not (folder / name).exists():
@@ -37,7 +37,8 @@ class SparkDaemon(Service):
     def options(self) -> dict[str, Any]:
         """Everything listens on this machine alone, the status pages too."""
         others = {k: v for k, v in os.environ.items() if not k.startswith(("SPARK_", "PYSPARK_", "LEADS_", "MLFLOW_"))}
-        here = {"SPARK_HOME": str(SPARK_HOME), "SPARK_LOCAL_IP": HOST}
+        # Spark's own start scripts tell the Scala version; a worker needs it for the executors' class path.
+        here = {"SPARK_HOME": str(SPARK_HOME), "SPARK_LOCAL_IP": HOST, "SPARK_SCALA_VERSION": "2.13"}
         return {"cwd": self.folder, "env": others | here}
 
 
