@@ -52,6 +52,10 @@ format: .venv/installed ## Format the code and mend what ruff can mend
 	$(PY) -m ruff check --fix-only
 	$(PY) -m ruff format
 
+.PHONY: package
+package: .venv/installed ## Pack the code for spark-submit --py-files (dist/lead_scoring.zip)
+	@$(PY) -m pipelines.package
+
 .PHONY: ui
 ui: .venv/installed ## Open the MLflow UI on the embedded store (PORT=5000)
 	@echo "MLflow UI: http://127.0.0.1:$(PORT) (stop it with Ctrl-C)"

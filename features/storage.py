@@ -3,6 +3,7 @@
 import json
 import posixpath
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 from pyspark.sql import SparkSession
@@ -42,6 +43,10 @@ class Storage:
         self._gateway: Any = spark.sparkContext._gateway
         self._rename: Any = getattr(jvm.org.apache.hadoop.fs, "Options$Rename")  # the enum Options.Rename
         self._conf: Any = spark._jsparkSession.sessionState().newHadoopConf()
+
+    def is_local_default(self) -> bool:
+        """Whether a path without a scheme lies on each machine's own disk (or a folder that they all mount)."""
+        return str(self._jvm.org.apache.hadoop.fs.FileSystem.getDefaultUri(self._conf).getScheme()) == "file"
 
     def exists(self, uri: str) -> bool:
         """Whether a file or folder is there."""
@@ -102,6 +107,11 @@ class Storage:
         self._jvm.org.apache.hadoop.fs.FileContext.getFileContext(fs.getUri(), self._conf).rename(
             fs.makeQualified(part), fs.makeQualified(path), modes
         )
+
+    def put(self, local: Path, uri: str) -> None:
+        """Copy a file of this machine to a URI, over what was there."""
+        fs, path = self._open(uri)
+        fs.copyFromLocalFile(False, True, self._path(local.resolve().as_uri()), path)
 
     def delete(self, uri: str) -> None:
         """Remove a file or a whole folder; nothing happens where there is none."""

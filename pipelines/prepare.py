@@ -1,5 +1,6 @@
 """prepare: CSV to train, test, stream and quarantine, by the lead contract."""
 
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,9 +103,14 @@ def default_csv(spark: SparkSession, settings: Settings, seed: int) -> str:
         f"No CSV in {settings.raw}: using generated sample leads. For the real ones put {REAL_DATA} there, "
         "or name a file by -P csv=PATH."
     )
-    path = (ROOT / "data" / "raw" if ":" in settings.raw else Path(settings.raw).resolve()) / SAMPLE
-    made = write_sample(path, load_profile(ROOT / "conf" / "sample_profile.json"), seed=seed)
-    return f"file://{made}"
+    profile = load_profile(ROOT / "conf" / "sample_profile.json")
+    if ":" not in settings.raw:
+        return f"file://{write_sample(Path(settings.raw).resolve() / SAMPLE, profile, seed=seed)}"
+    # Executors read it too: it goes where the data goes.
+    uri = join(settings.raw, SAMPLE)
+    with tempfile.TemporaryDirectory() as folder:
+        Storage(spark).put(write_sample(Path(folder) / SAMPLE, profile, seed=seed), uri)
+    return uri
 
 
 def _write(

@@ -1,17 +1,24 @@
-"""The only place that builds a SparkSession, and the settings that suit small data on one machine."""
+"""The only place that builds a SparkSession, with the settings for small data on one machine and for a cluster."""
 
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
 
+from mlflow.environment_variables import MLFLOW_DFS_TMP
+from pyspark import SparkConf, SparkContext
 from pyspark.sql import SparkSession
 
 from features.errors import LeadScoringError
-from pipelines.settings import ROOT, Settings
+from features.storage import Storage
+from pipelines.package import PACKAGE, write_package
+from pipelines.settings import CODE, ROOT, Settings
 
 LOGGING = (ROOT / "conf" / "log4j2.properties").as_uri()
 SUPPORTED_JAVA = (17, 21)
@@ -45,36 +52,46 @@ def spark_session(
 
 
 def build_session(settings: Settings, name: str = "lead-scoring", *, kafka: bool = False, **extra: str) -> SparkSession:
-    """Start a SparkSession; under spark-submit its own settings (the connector too) win over the local defaults."""
+    """Start a SparkSession; what spark-submit was given (the connector too) wins over the defaults below."""
     submitted = "SPARK_ENV_LOADED" in os.environ or "PYSPARK_GATEWAY_PORT" in os.environ
+    given = _submitted_settings() if submitted else {"spark.master": settings.master or "local[*]"}
+    one_machine = given.get("spark.master", "local").startswith("local")
     if not submitted:
         check_java()
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-    os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+    if one_machine:
+        os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+    defaults = _for_small_data(settings) if one_machine else _for_a_cluster(settings)
+    options = {k: v for k, v in (EVERYWHERE | defaults).items() if not submitted or k not in given}
     builder = SparkSession.builder.appName(name)
-    options = {} if submitted else _local_defaults(settings) | (kafka_connector() if kafka else {})
+    if not submitted:
+        options |= given | (kafka_connector() if kafka else {})
     for key, value in {**options, **{k.replace("__", "."): v for k, v in extra.items()}}.items():
         builder = builder.config(key, value)
     spark = builder.getOrCreate()
     spark.sparkContext.setLogLevel("ERROR")
+    _reach_executors(spark)
     return spark
 
 
-def _local_defaults(settings: Settings) -> dict[str, str]:
-    """Settings for one machine and data that fits it; a cluster brings its own by spark-submit."""
+EVERYWHERE = {
+    "spark.sql.session.timeZone": "UTC",
+    "spark.ui.showConsoleProgress": "false",
+    # Finding the caller of every Column operation makes planning 5 to 10 times as long.
+    "spark.python.sql.dataFrameDebugging.enabled": "false",
+}
+
+
+def _for_small_data(settings: Settings) -> dict[str, str]:
+    """Settings for one machine and data that fits it."""
     cores = os.cpu_count() or 1
     return {
-        "spark.master": settings.master or "local[*]",
         "spark.driver.memory": settings.driver_memory,
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.driver.host": "127.0.0.1",
         "spark.ui.enabled": "false",
-        "spark.ui.showConsoleProgress": "false",
         "spark.sql.shuffle.partitions": str(max(2, cores)),
         "spark.default.parallelism": str(max(2, cores)),
-        "spark.sql.session.timeZone": "UTC",
-        # Finding the caller of every Column operation makes planning 5 to 10 times as long.
-        "spark.python.sql.dataFrameDebugging.enabled": "false",
         # The default manager starts about 30 processes a micro-batch on a local disk.
         "spark.sql.streaming.checkpointFileManagerClass": CHECKPOINT_FILES,
         "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={LOGGING} -XX:+UseParallelGC",
@@ -85,6 +102,41 @@ def kafka_connector() -> dict[str, str]:
     """The setting that brings Spark's Kafka connector: the jars of `make jars`, else Spark's download (13 s, once)."""
     jars = sorted(str(path) for path in JARS.glob("*.jar"))
     return {"spark.jars": ",".join(jars)} if jars else {"spark.jars.packages": KAFKA_PACKAGE}
+
+
+def _for_a_cluster(settings: Settings) -> dict[str, str]:
+    """Settings for data that one machine does not hold; what is not named here is Spark's own default.
+
+    Addresses, the checkpoint's file manager and the sizes of executors are the cluster's to choose.
+    """
+    return {
+        "spark.driver.memory": settings.driver_memory,
+        # Adaptive execution cuts these down to partitions of 64 MB, and leaves small data in one.
+        "spark.sql.shuffle.partitions": "400",
+        "spark.sql.adaptive.coalescePartitions.parallelismFirst": "false",
+    }
+
+
+def _submitted_settings() -> dict[str, str]:
+    """What spark-submit was given: its options, --conf, --properties-file and the cluster's own defaults."""
+    SparkContext._ensure_initialized()
+    return dict(SparkConf().getAll())
+
+
+def _reach_executors(spark: SparkSession) -> None:
+    """Give executors on other machines what they lack: our modules, and a place to read a downloaded model from."""
+    if re.match(r"local($|\[)", spark.sparkContext.master or ""):
+        return
+    if CODE.is_dir():  # else it came by --py-files, and executors have it
+        package = Path(spark.sparkContext._temp_dir, PACKAGE)
+        write_package(package)
+        spark.sparkContext.addPyFile(str(package))
+    # MLflow downloads a model to the temporary folder, and copies it on only where the default file system is remote.
+    shared = MLFLOW_DFS_TMP.get_raw() or ""
+    if shared.startswith(("/", "file:")) and Storage(spark).is_local_default():
+        folder = Path(urlsplit(shared).path)
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.tempdir = str(folder)
 
 
 def check_java() -> int:

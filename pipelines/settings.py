@@ -1,5 +1,9 @@
 """Where things are: read once from the environment (prefix LEADS_), with defaults for a fresh clone."""
 
+import atexit
+import shutil
+import tempfile
+import zipfile
 from pathlib import Path
 
 from pydantic import Field
@@ -10,7 +14,19 @@ from features.contract import Contract
 from features.contract_file import load_contract, load_yaml
 from features.storage import join
 
-ROOT = Path(__file__).resolve().parent.parent
+
+def _unpacked(package: Path) -> Path:
+    """A folder with the configuration that lies in the zip of --py-files, gone when the process ends."""
+    folder = tempfile.mkdtemp(prefix="lead-scoring-conf-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    with zipfile.ZipFile(package) as packed:
+        packed.extractall(folder, [name for name in packed.namelist() if name.startswith("conf/")])
+    return Path(folder)
+
+
+CODE = Path(__file__).resolve().parent.parent  # a folder, or the zip that a cluster was given
+ROOT = CODE if CODE.is_dir() else _unpacked(CODE)
+HOME = CODE if CODE.is_dir() else Path.cwd()
 
 
 class Settings(BaseSettings):
@@ -18,7 +34,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="LEADS_", frozen=True)
 
-    data: str = Field(str(ROOT / "data"), description="folder or URI of raw, prepared and stream data")
+    data: str = Field(str(HOME / "data"), description="folder or URI of raw, prepared and stream data")
     contract_file: Path = Field(ROOT / "conf" / "leads.yaml", description="the lead contract")
     gate_file: Path = Field(ROOT / "conf" / "gate.yaml", description="the promotion gate's conditions")
     grades_file: Path = Field(ROOT / "conf" / "grades.yaml", description="how scores are cut into grades")

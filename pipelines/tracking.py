@@ -27,7 +27,7 @@ from pyspark.sql import functions as F
 
 from features.contract import Kind, LeadField
 from features.errors import LeadScoringError
-from pipelines.settings import ROOT, Settings
+from pipelines.settings import CODE, HOME, Settings
 
 MODEL_PACKAGES = ("mlflow", "pyspark", "numpy", "pandas", "pyarrow")
 
@@ -44,7 +44,7 @@ def connect(settings: Settings) -> MlflowClient:
     # At INFO, MLflow tells of its database tables and of where it copies a model.
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     if not mlflow.is_tracking_uri_set():
-        mlflow.set_tracking_uri(f"sqlite:///{ROOT / 'mlflow.db'}")
+        mlflow.set_tracking_uri(f"sqlite:///{HOME / 'mlflow.db'}")
     uri = mlflow.get_tracking_uri()
     if uri.startswith(("http://", "https://")):
         try:
@@ -100,7 +100,7 @@ def _use_experiment(client: MlflowClient, name: str) -> None:
 def _code_tags() -> dict[str, str]:
     """The commit of the code, where it runs from a git checkout."""
     said = subprocess.run(
-        ["git", "-C", str(ROOT), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
+        ["git", "-C", str(CODE), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
     ).stdout.strip()
     return {"git_commit": said} if said else {}
 

@@ -4,6 +4,7 @@ import pytest
 
 from features.storage import Storage, join
 from pipelines.datasets import MANIFEST, Staging, read_manifest
+from pipelines.prepare import default_csv
 from pipelines.settings import Settings
 
 PARTS = ("prepared/train", "prepared/test", "stream", "quarantine")
@@ -93,3 +94,9 @@ def test_a_json_file_is_replaced_whole(spark, tmp_path):
     storage.write_json(place, {"b": 2})
     assert storage.read_json(place) == {"b": 2}
     assert [e.name for e in storage.list(str(tmp_path))] == [MANIFEST]
+
+
+def test_the_sample_is_put_where_a_data_uri_points(spark, tmp_path):
+    uri = default_csv(spark, Settings(data=tmp_path.as_uri()), seed=1)
+    assert uri == f"{tmp_path.as_uri()}/raw/sample_leads.csv"
+    assert (tmp_path / "raw" / "sample_leads.csv").stat().st_size > 0

@@ -1,0 +1,35 @@
+"""The zip of --py-files: the same bytes for the same code, and all that the code needs."""
+
+import subprocess
+import sys
+import zipfile
+
+from pipelines.package import write_package
+from pipelines.settings import ROOT
+
+FROM_THE_ZIP = """
+from pipelines.settings import CODE, HOME, ROOT, Settings
+print(CODE.name, HOME, Settings().contract().name, (ROOT / "conf" / "gate.yaml").exists())
+"""
+
+
+def test_the_same_code_gives_the_same_bytes(tmp_path):
+    write_package(tmp_path / "a.zip")
+    write_package(tmp_path / "b.zip")
+    assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
+
+
+def test_it_holds_the_rooms_and_their_configuration_alone(tmp_path):
+    write_package(tmp_path / "a.zip")
+    names = zipfile.ZipFile(tmp_path / "a.zip").namelist()
+    assert {name.split("/")[0] for name in names} == {"features", "evaluation", "serving", "pipelines", "conf"}
+    assert {"pipelines/score.py", "conf/leads.yaml"} <= set(names)
+
+
+def test_code_in_the_zip_finds_its_configuration(tmp_path, contract):
+    write_package(tmp_path / "a.zip")
+    env = {"PYTHONPATH": str(tmp_path / "a.zip")}
+    command = [sys.executable, "-c", FROM_THE_ZIP]
+    said = subprocess.check_output(command, cwd=tmp_path, env=env, text=True)
+    assert said.split() == ["a.zip", str(tmp_path), contract.name, "True"]
+    assert str(ROOT) not in said
