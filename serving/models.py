@@ -53,6 +53,14 @@ def required_columns(version: ResolvedVersion) -> tuple[str, ...]:
 
     SignatureMissing where it was logged without one; ModelUnreadable where its MLmodel file cannot be read.
     """
+    return tuple(typed_columns(version))
+
+
+def typed_columns(version: ResolvedVersion) -> dict[str, str]:
+    """Names and MLflow types (`double`, `string`, ..) of the lead fields that a version takes, by its signature.
+
+    SignatureMissing where it was logged without one; ModelUnreadable where its MLmodel file cannot be read.
+    """
     with tempfile.TemporaryDirectory(prefix="lead-scoring-model-") as folder:
         try:
             path = mlflow.artifacts.download_artifacts(artifact_uri=f"{version.uri}/MLmodel", dst_path=folder)
@@ -64,7 +72,7 @@ def required_columns(version: ResolvedVersion) -> tuple[str, ...]:
             f"{version.name} version {version.version} was logged without a signature, so the columns it takes are "
             "unknown; log it with one, or promote a version that train or a sweep has registered."
         )
-    return tuple(signature.inputs.input_names())
+    return {spec.name: str(getattr(spec.type, "name", spec.type)) for spec in signature.inputs.inputs}
 
 
 def _unreadable(version: ResolvedVersion, error: Exception) -> str:
