@@ -115,6 +115,7 @@ class LeadField(_Strict, frozen=True):
     max_length: int = Field(256, ge=1, description="longest text of an id or category; a longer one is quarantined")
     true_words: tuple[str, ...] = Field(("1", "1.0"), description="words of a label that mean converted")
     false_words: tuple[str, ...] = Field(("0", "0.0"), description="words of a label that mean not converted")
+    protected: bool = Field(False, description="true where leads must not be treated differently by this field")
 
     @model_validator(mode="after")
     def _fits_its_kind(self) -> Self:
@@ -128,9 +129,18 @@ class LeadField(_Strict, frozen=True):
             raise ValueError(f"thousands of {self.name} must be a comma, a point, a space or an apostrophe")
         if self.name.lower() in RESERVED:
             raise ValueError(f"{self.name} is the name of a column that models and scores add; choose another name")
+        if self.protected and not self.has_slices:
+            raise ValueError(
+                f"{self.name} is protected and must be a category, or numeric with buckets, to be sliced by"
+            )
         if "__" in self.name:
             raise ValueError(f"{self.name} holds two underscores in a row, which models put behind the names of fields")
         return self
+
+    @property
+    def has_slices(self) -> bool:
+        """Whether leads fall into few groups by this field: a category, or a number in buckets."""
+        return self.kind is Kind.CATEGORY or bool(self.buckets)
 
 
 class Contract(_Strict, frozen=True):
@@ -147,6 +157,7 @@ class Contract(_Strict, frozen=True):
     max_quarantined: float = Field(0.05, ge=0, le=1, description="largest share of quarantined rows in a good file")
     fields: tuple[LeadField, ...] = Field(min_length=4, description="every column of the CSV")
     feature_sets: dict[str, tuple[str, ...]] = Field({}, description="named lists of feature fields")
+    slice_by: tuple[str, ...] = Field((), description="fields by whose values a model is also measured")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -164,6 +175,10 @@ class Contract(_Strict, frozen=True):
         if hidden:
             raise ValueError(f"{', '.join(map(repr, sorted(hidden)))} cannot be both a word of the label and a null")
         usable = {f.name for f in self.features}
+        sliceable = [f.name for f in self.features if f.has_slices]
+        unsliced = [n for n in self.slice_by if n not in sliceable]
+        if unsliced or len(set(self.slice_by)) != len(self.slice_by):
+            raise ValueError(f"slice_by must list distinct category fields, or numbers in buckets; wrong: {unsliced}")
         for name, members in self.feature_sets.items():
             wrong = [m for m in members if m not in usable]
             if name == AVAILABLE:
@@ -200,6 +215,13 @@ class Contract(_Strict, frozen=True):
     def kept(self) -> tuple[LeadField, ...]:
         """Every field that prepared leads carry: all but the ignored ones."""
         return tuple(f for f in self.fields if f.kind is not Kind.IGNORED)
+
+    @property
+    def sliced(self) -> tuple[LeadField, ...]:
+        """The fields of `slice_by` in its order, then the protected ones that it leaves out."""
+        by_name = {f.name: f for f in self.features}
+        protected = [f.name for f in self.features if f.protected]
+        return tuple(by_name[name] for name in dict.fromkeys([*self.slice_by, *protected]))
 
     @property
     def feature_set_names(self) -> tuple[str, ...]:

@@ -108,6 +108,19 @@ def forest_of(model: PipelineModel) -> RandomForestClassificationModel:
     raise LookupError(f"no random forest among the stages {[type(s).__name__ for s in model.stages]}")
 
 
+def params_of(model: RandomForestClassificationModel) -> ForestParams:
+    """The settings that a fitted forest was grown with."""
+    return ForestParams(
+        trees=model.getNumTrees,
+        depth=model.getMaxDepth(),
+        min_instances=model.getMinInstancesPerNode(),
+        feature_subset=model.getFeatureSubsetStrategy(),
+        impurity=model.getImpurity(),
+        subsampling=model.getSubsamplingRate(),
+        seed=model.getSeed(),
+    )
+
+
 def encoder_of(model: PipelineModel) -> PipelineModel:
     """The stages of a fitted pipeline before its forest."""
     return PipelineModel(stages=model.stages[: model.stages.index(forest_of(model))])

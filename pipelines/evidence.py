@@ -1,193 +1,149 @@
-"""What promote collects of a candidate for the gate: each attempt is a check, and what fails is missing after it."""
+"""What a run keeps of a fitted model beside its metrics: intervals, slices, explanations, honest beside leaky."""
 
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import partial
-from typing import Any
 
 import mlflow
+from matplotlib.figure import Figure
 from pyspark.ml import PipelineModel
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from evaluation.gate_conditions import GateConditions
-from evaluation.gate_evidence import Cost, Evidence, LeakFindings, Parity, Probe
-from evaluation.gate_measures import CANDIDATE, NEWEST, PRODUCTION, Measured, measure
-from evaluation.gate_report import Check, attempted
-from evaluation.gate_scoring import count_scores, largest_difference, scored_by, scoring_cost, slice_columns
-from evaluation.grades import GradeTable, grade_table
-from evaluation.scored_sample import collect_scored
-from features.contract import Contract, Kind
-from features.stages import GRADE, served_probability
+from evaluation import comparison_plots, field_plots, slice_plots
+from evaluation.bootstrap import Intervals, intervals, paired_differences
+from evaluation.dependence import dependence_report
+from evaluation.importance import importance_by_field
+from evaluation.permutation import permutation_importance
+from evaluation.scored_sample import collect_scored, score_with
+from evaluation.slices import slice_report
+from features.contract import Contract, LeadField
+from features.splits import GROUP
+from features.stages import GRADE, encoder_of, forest_of, params_of, pipeline, served_probability
 from pipelines.datasets import Prepared
-from serving.models import load_version, typed_columns
-from serving.registry import ResolvedVersion
-from serving.scoring import input_columns, scored
+from pipelines.tracking import log_figures
 
-PROBE_LEADS = 50
-NEVER_SEEN = "a value that no training lead had"
-# Enough for intervals of half a per cent, and small enough for the driver to resample.
-COMPARED_LEADS = 50_000
-LEAKS = "leaks.json"
-RETRAIN = "Train it again (`mlflow run . -e train`)."
-RESTORE = "Restore Production's artifact, or roll back (`mlflow run . -e rollback`)."
+SCORE, HONEST = "__score", "honest"
+TOP_CURVES, LARGE_H = 6, 0.1
 
 
-@dataclass(frozen=True)
-class Bench:
-    """What every candidate is held against, and what the promoter allows on the record."""
+def log_evidence(
+    contract: Contract,
+    data: Prepared,
+    model: PipelineModel,
+    fields: Sequence[LeadField],
+    subject: str,
+    explain: bool = True,
+) -> dict[str, float]:
+    """Log to the active run what a model's metrics rest on; further metrics by name, for the caller to log.
 
-    spark: SparkSession
-    contract: Contract
-    conditions: GateConditions
-    data: Prepared
-    production: ResolvedVersion | None
-    allowed: Sequence[str] = ()
-    allow_schema_change: bool = False
-
-    @property
-    def serving(self) -> int | None:
-        """Number of the version in Production."""
-        return self.production.version if self.production else None
-
-
-@dataclass
-class _Attempts:
-    """Runs what collects evidence; each attempt leaves a check."""
-
-    checks: list[Check] = field(default_factory=list)
-
-    def of(self, name: str, work: Callable[[], Any], wanted: str, remedy: str = RETRAIN) -> Any:
-        value, check = attempted(name, work, wanted, remedy)
-        self.checks.append(check)
-        return value
-
-
-@dataclass(frozen=True)
-class _Judged:
-    """What came of scoring the test leads by both models."""
-
-    scores: Probe | None = None
-    measured: Measured | None = None
-    graded: bool | None = None
-    grades: GradeTable | None = None
-
-
-def collect(candidate: ResolvedVersion, bench: Bench) -> tuple[Evidence, list[Check]]:
-    """The evidence on one candidate, and a check for each attempt to collect it; nothing raised here escapes."""
-    tries = _Attempts()
-    model = tries.of("loads", partial(load_version, bench.spark, candidate), "an artifact that loads")
-    models: dict[str, PipelineModel] = {CANDIDATE: model} if model is not None else {}
-    theirs = None
-    if (serving := bench.production) is not None:
-        champion = tries.of("Production loads", partial(load_version, bench.spark, serving), "a model", RESTORE)
-        models |= {PRODUCTION: champion} if champion is not None else {}
-        theirs = tries.of("Production's schema", partial(typed_columns, serving), "a signature", RESTORE)
-    judged, probe, parity, cost = _Judged(), None, None, None
-    if model is not None:
-        judged = _judged(tries, models, bench)
-        probe = tries.of("scores probe leads", partial(_probe, model, bench), "probe leads scored")
-        parity = tries.of("ways of serving", partial(_parity, candidate, model, bench), "leads scored by every way")
-        cost = tries.of("scoring time", partial(_cost, models, bench), "a time")
-    leaks = tries.of("leak report read", partial(_leaks, candidate), "a leak report in the version's run")
-    mine = tries.of("schema read", partial(typed_columns, candidate), "a signature")
-    # The tag is what a version says of itself, the stages are what it does.
-    says, does = features_of(candidate), input_columns(model) if model is not None else ()
-    names, known = tuple(dict.fromkeys([*says, *does])), {f.name for f in bench.contract.features}
-    evidence = Evidence(
-        has_production=bench.production is not None,
-        measured=judged.measured,
-        test_scores=judged.scores,
-        probe=probe,
-        graded=judged.graded,
-        grades=judged.grades,
-        features=names if says else [],
-        late_fields=bench.contract.late_fields(names),
-        unknown_fields=[n for n in names if n not in known],
-        allowed_late_fields=bench.allowed,
-        leaks=leaks,
-        schema=mine,
-        production_schema=theirs,
-        allow_schema_change=bench.allow_schema_change,
-        parity=parity,
-        cost=cost,
-        candidate_data_hash=candidate.tags.get("data_hash"),
-        data_hash=bench.data.data_hash,
-    )
-    return evidence, tries.checks
-
-
-def features_of(version: ResolvedVersion) -> list[str]:
-    """Fields that a version says it looks at, by its tag."""
-    return [name for name in version.tags.get("features", "").split(",") if name]
-
-
-def _judged(tries: _Attempts, models: Mapping[str, PipelineModel], bench: Bench) -> _Judged:
-    """Score the test leads once, by both models in one plan, and measure what came of it."""
-    label, share = bench.contract.label.name, bench.conditions.newest_share
-
-    def work() -> _Judged:
-        with _cached(scored_by(models, bench.data.test, bench.contract, share)) as leads:
-            sent = bench.data.test.count()
-            counts = tries.of("scores test leads", lambda: count_scores(leads, CANDIDATE, sent), "test leads scored")
-            graded = GRADE in leads.columns
-            table = tries.of("grades counted", lambda: grade_table(leads, label), "grades") if graded else None
-            measured = tries.of("measured", lambda: _measured(leads, list(models), bench), "measures of both models")
-        return _Judged(counts, measured, graded, table)
-
-    return tries.of("test leads", work, "test leads scored by both models") or _Judged()
-
-
-def _measured(leads: DataFrame, models: Sequence[str], bench: Bench) -> Measured:
-    words = [NEWEST, *slice_columns(bench.contract)]
-    sample = collect_scored(leads, bench.contract.label.name, models, words, limit=COMPARED_LEADS)
-    return measure(sample, bench.conditions)
+    Leaves intervals.json, slices.json and their plots; with `explain` importance.json and dependence.json; and
+    honest.json where the contract declares some of `fields` late. The seconds of each part are among the metrics.
+    """
+    metrics: dict[str, float] = {}
+    scored = _scored(contract, data.test, model).cache()
+    try:
+        with _timed(metrics, "intervals"):
+            metrics |= _log_intervals(contract, scored)
+        with _timed(metrics, "slices"):
+            metrics |= _log_slices(contract, scored, subject)
+    finally:
+        scored.unpersist()
+    if explain:
+        with _timed(metrics, "explain"):
+            _log_explanations(contract, data, model, fields, subject)
+    late = contract.late_fields([f.name for f in fields])
+    if late and len(late) < len(fields):
+        with _timed(metrics, "honest"):
+            metrics |= _log_honest(contract, data, model, fields, late, subject)
+    return metrics
 
 
 @contextmanager
-def _cached(leads: DataFrame) -> Iterator[DataFrame]:
-    leads.cache()
+def _timed(metrics: dict[str, float], name: str) -> Iterator[None]:
+    start = time.monotonic()
+    yield
+    metrics[f"{name}_seconds"] = time.monotonic() - start
+
+
+def _scored(contract: Contract, leads: DataFrame, model: PipelineModel) -> DataFrame:
+    """Label, group, the fields that are sliced by, the served probability, and the grade if there is one."""
+    scored = model.transform(leads)
+    grade = [GRADE] if GRADE in scored.columns else []
+    sliced = [f.name for f in contract.sliced]
+    served = served_probability(scored.columns).alias(SCORE)
+    return scored.select(F.col(contract.label.name), GROUP, *sliced, served, *grade)
+
+
+def _log_intervals(contract: Contract, scored: DataFrame) -> dict[str, float]:
+    found = intervals(collect_scored(scored, contract.label.name, [SCORE]), SCORE)
+    mlflow.log_dict(found.as_dict(), "intervals.json")
+    lifts = {f"test_{name}": i.value for name, i in found.metrics.items() if name.startswith("lift")}
+    return found.flat("test_") | lifts
+
+
+def _log_slices(contract: Contract, scored: DataFrame, subject: str) -> dict[str, float]:
+    report = slice_report(scored, contract.label.name, SCORE, contract.sliced)
+    if report is None:
+        return {}
+    mlflow.log_dict(report.as_dict(), "slices.json")
+    figures: dict[str, Figure] = {f"slices_{f}": slice_plots.slices(report, f, subject) for f in report.fields}
+    graded = [f for f in report.fields if any(s.grades for s in report.of(f))]
+    figures |= {f"slices_{f}_grades": slice_plots.grades(report, f, subject) for f in graded}
+    log_figures(figures)
+    worst = report.worst
+    return {"test_worst_slice_auc_roc": worst.auc.value} if worst and worst.auc else {}
+
+
+def _log_explanations(
+    contract: Contract, data: Prepared, model: PipelineModel, fields: Sequence[LeadField], subject: str
+) -> None:
+    shares = importance_by_field(model, encoder_of(model).transform(data.train))
+    importance = permutation_importance(model, data.test, fields, contract.label.name, shares)
+    mlflow.log_dict(importance.as_dict(), "importance.json")
+    top = [f.field for f in importance.fields[:TOP_CURVES]]
+    curves = dependence_report(model, data.test, fields, top)
+    mlflow.log_dict(curves.as_dict(), "dependence.json")
+    figures = {
+        "importance": field_plots.importance(importance, subject),
+        "dependence": field_plots.dependence(curves, subject),
+    }
+    if any(pair.h >= LARGE_H for pair in curves.interactions):
+        figures["interactions"] = field_plots.interactions(curves, subject)
+    log_figures(figures)
+
+
+def _log_honest(
+    contract: Contract,
+    data: Prepared,
+    model: PipelineModel,
+    fields: Sequence[LeadField],
+    late: Sequence[str],
+    subject: str,
+) -> dict[str, float]:
+    """The same forest without the fields that are known too late, on the same test leads: what would be left."""
+    label, honest_fields = contract.label.name, [f for f in fields if f.name not in late]
+    train = data.train.cache()
     try:
-        yield leads
+        honest = pipeline(honest_fields, params_of(forest_of(model)), label).fit(train)
     finally:
-        leads.unpersist()
-
-
-def _probe(model: PipelineModel, bench: Bench) -> Probe:
-    """Send some test leads, a lead without any answer and one with words never seen through the model."""
-    probes = _probe_leads(bench.data.test, bench.contract)
-    found = model.transform(probes)
-    return count_scores(found.select(served_probability(found.columns).alias("p")), "p", probes.count())
-
-
-def _probe_leads(test: DataFrame, contract: Contract) -> DataFrame:
-    names = [f.name for f in contract.features]
-    some = test.select(*names).limit(PROBE_LEADS)
-    one = test.select(*names).limit(1)
-    empty = one.select(*(F.lit(None).cast(test.schema[n].dataType).alias(n) for n in names))
-    words = {f.name for f in contract.features if f.kind is Kind.CATEGORY}
-    strange = one.select(*(F.lit(NEVER_SEEN).alias(n) if n in words else F.lit(-1e300).alias(n) for n in names))
-    return some.unionByName(empty).unionByName(strange)
-
-
-def _parity(candidate: ResolvedVersion, model: PipelineModel, bench: Bench) -> list[Parity]:
-    """Batch and stream serve by one plan; hold it against the pipeline itself."""
-    key = bench.contract.id.name
-    leads = bench.data.test.limit(1000).cache()
+        train.unpersist()
+    columns = dict.fromkeys([label, GROUP, *(f.name for f in fields)])
+    scored = score_with({SCORE: model, HONEST: honest}, data.test.select(*columns)).cache()
     try:
-        found = model.transform(leads)
-        reference = found.select(key, served_probability(found.columns).alias("probability"))
-        plan = scored(leads, model, candidate, bench.contract)
-        return [Parity("batch and stream", *largest_difference(reference, plan, key, "probability"))]
+        sample = collect_scored(scored, label, [SCORE, HONEST])
     finally:
-        leads.unpersist()
+        scored.unpersist()
+    sides = {"with the late fields": intervals(sample, SCORE), "without them (honest)": intervals(sample, HONEST)}
+    difference = paired_differences(sample, HONEST, SCORE)
+    told = {"late_fields": list(late), "sides": {name: side.as_dict() for name, side in sides.items()}}
+    mlflow.log_dict({**told, "honest_less_leaky": difference.as_dict()}, "honest.json")
+    picture = comparison_plots.compared(_named(sides, late), "What the late fields lend the model", subject)
+    log_figures({"honest": picture})
+    ends = sides["without them (honest)"]
+    return {f"honest_{name}": i.value for name, i in ends.metrics.items()} | ends.flat("honest_")
 
 
-def _cost(models: Mapping[str, PipelineModel], bench: Bench) -> Cost:
-    return scoring_cost(models, bench.data.test)
-
-
-def _leaks(candidate: ResolvedVersion) -> LeakFindings:
-    return LeakFindings.of(json.loads(mlflow.artifacts.load_text(f"runs:/{candidate.run_id}/{LEAKS}")))
+def _named(sides: Mapping[str, Intervals], late: Sequence[str]) -> dict[str, Intervals]:
+    leaky, honest = sides.items()
+    return {f"with {', '.join(late)}": leaky[1], "without (honest)": honest[1]}

@@ -19,7 +19,7 @@ from features.contract_file import load_yaml
 from features.errors import LeadScoringError
 from pipelines.commands import Switch, run_command
 from pipelines.datasets import load_prepared
-from pipelines.evidence import Bench, collect, features_of
+from pipelines.gate_bench import Bench, collect, features_of
 from pipelines.gate_record import log_gate
 from pipelines.rollback import who
 from pipelines.session import spark_session

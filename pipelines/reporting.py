@@ -16,12 +16,12 @@ from evaluation import grade_plots, plots
 from evaluation.curves import expected_calibration_error, reliability
 from evaluation.fitting import Servable
 from evaluation.grades import grade_table
-from evaluation.importance import importance_by_field
 from evaluation.metrics import evaluate, score_bins
 from features.contract import Contract, LeadField
-from features.stages import GRADE, encoder_of, forest_of, positive_probability, scored_columns
+from features.stages import GRADE, forest_of, positive_probability, scored_columns
 from features.storage import join
 from pipelines.datasets import Prepared
+from pipelines.evidence import log_evidence
 from pipelines.settings import Settings
 from pipelines.tracking import log_figures, log_model, register_model
 
@@ -51,7 +51,9 @@ class Reported:
     version: int | None
 
 
-def report(settings: Settings, contract: Contract, data: Prepared, fitted: Fitted, register: bool) -> Reported:
+def report(
+    settings: Settings, contract: Contract, data: Prepared, fitted: Fitted, register: bool, explain: bool = True
+) -> Reported:
     """Evaluate a fitted pipeline on train and test, log everything to the active run, and register a version."""
     run = mlflow.active_run()
     if run is None:
@@ -71,7 +73,8 @@ def report(settings: Settings, contract: Contract, data: Prepared, fitted: Fitte
             metrics |= {f"{side}_{name}": value for name, value in found.items()}
         finally:
             scored.unpersist()
-    _log_importance(data, fitted, run.info.run_id)
+    subject = _subject(fitted, run.info.run_id)
+    metrics |= log_evidence(contract, data, fitted.model, fitted.fields, subject, explain)
     mlflow.log_metrics(metrics)
     _log_inputs(settings, data, contract)
     logged = log_model(fitted.model, fitted.fields, data.test)
@@ -86,7 +89,7 @@ def report(settings: Settings, contract: Contract, data: Prepared, fitted: Fitte
 def _tags(contract: Contract, data: Prepared, fitted: Fitted) -> dict[str, str]:
     names = [f.name for f in fitted.fields]
     run = mlflow.active_run()
-    commit = mlflow.get_run(run.info.run_id).data.tags.get("git_commit", "") if run else ""
+    said = mlflow.get_run(run.info.run_id).data.tags if run else {}
     cuts = fitted.servable.cuts
     return {
         "grade_cuts": cuts.model_dump_json() if cuts else "",
@@ -96,7 +99,8 @@ def _tags(contract: Contract, data: Prepared, fitted: Fitted) -> dict[str, str]:
         "data_hash": data.data_hash,
         "contract_hash": contract.digest(),
         "split": str(data.manifest["split"]),
-        "git_commit": commit,
+        "git_commit": said.get("git_commit", ""),
+        "leak_suspects": said.get("leak_suspects", "not probed"),
     }
 
 
@@ -142,14 +146,6 @@ def _log_pictures(scored: DataFrame, contract: Contract, fitted: Fitted, run_id:
         metrics |= {f"grade_{row.grade.lower()}_rate": row.rate for row in table.rows if row.rate is not None}
     log_figures(figures)
     return metrics
-
-
-def _log_importance(data: Prepared, fitted: Fitted, run_id: str) -> None:
-    encoded = encoder_of(fitted.model).transform(data.train)
-    shares = importance_by_field(fitted.model, encoded)
-    subject = _subject(fitted, run_id).replace("test leads", "train leads")
-    log_figures({"importance": plots.importance(shares, subject, int(data.manifest["rows"]["train"]))})
-    mlflow.log_dict(shares, "importance.json")
 
 
 def _log_inputs(settings: Settings, data: Prepared, contract: Contract) -> None:

@@ -9,12 +9,14 @@ from pyspark.sql import SparkSession
 
 from evaluation import sweep_plots
 from evaluation.fitting import Finish, fit_servable
+from evaluation.leakage import OnLeak
 from evaluation.search import Candidate, cross_validate, encoded
 from features.errors import LeadScoringError
 from features.stages import ForestParams
 from pipelines.candidates import Metric, Picked, log_candidate, log_table
 from pipelines.commands import Switch, run_command
 from pipelines.datasets import load_prepared
+from pipelines.leaks import check_leaks
 from pipelines.reporting import Fitted, Reported, report
 from pipelines.session import spark_session
 from pipelines.settings import Settings
@@ -35,6 +37,7 @@ def sweep_cv(
     parallelism: Annotated[int, typer.Option(min=1, max=64, help="fits at a time")] = 2,
     metric: Annotated[Metric, typer.Option(help="what the winner has most of")] = "auc_roc",
     seed: Annotated[int, typer.Option(min=0)] = 42,
+    on_leak: Annotated[OnLeak, typer.Option(help="what a suspected leak does to a registration")] = OnLeak.REFUSE,
     register: Annotated[Switch, typer.Option(help="make a registry version of the winner")] = Switch.TRUE,
 ) -> None:
     """Cross-validate a grid of forests by groups of repeated leads."""
@@ -42,11 +45,8 @@ def sweep_cv(
     candidates = parse_grid(grid, seed)
     settings.contract().feature_set(features)
     with spark_session(settings, "sweep_cv") as spark:
-        print(
-            summary(
-                run_sweep_cv(spark, settings, features, candidates, folds, parallelism, metric, seed, bool(register))
-            )
-        )
+        search = (features, candidates, folds, parallelism, metric, seed)
+        print(summary(run_sweep_cv(spark, settings, *search, bool(register), on_leak)))
 
 
 def parse_grid(grid: str, seed: int) -> list[ForestParams]:
@@ -79,6 +79,7 @@ def run_sweep_cv(
     metric: Metric = "auc_roc",
     seed: int = 42,
     register: bool = True,
+    on_leak: OnLeak = OnLeak.REFUSE,
 ) -> Reported:
     """Sweep within a parent run; the winner is refitted on all train leads, evaluated on test and registered."""
     contract = settings.contract()
@@ -86,6 +87,7 @@ def run_sweep_cv(
     data = load_prepared(spark, settings)
     asked: dict[str, Any] = {"features": features, "folds": folds, "parallelism": parallelism, "metric": metric}
     with tracked_run(settings, "sweep_cv", {**asked, "seed": seed, "candidates": len(candidates)}) as run:
+        check_leaks(contract, data, features, register, on_leak)
         with encoded(data.train, fields, contract.label.name, folds, seed) as leads:
             found = cross_validate(leads, candidates, metric, parallelism, seed)
             for number, candidate in enumerate(found):

@@ -15,6 +15,7 @@ from pyspark.sql import SparkSession
 
 from evaluation import sweep_plots
 from evaluation.fitting import Finish, fit_servable
+from evaluation.leakage import OnLeak
 from evaluation.search import Candidate, Encoded, cross_validate_one, encoded
 from evaluation.tpe import SearchSpace, Trial, best, restored, search
 from features.contract_file import load_yaml
@@ -22,6 +23,7 @@ from features.stages import ForestParams
 from pipelines.candidates import Metric, Picked, log_candidate, log_table
 from pipelines.commands import Switch, run_command
 from pipelines.datasets import Prepared, load_prepared
+from pipelines.leaks import check_leaks
 from pipelines.reporting import Fitted, Reported, report
 from pipelines.session import spark_session
 from pipelines.settings import ROOT, Settings
@@ -65,6 +67,7 @@ def sweep_hyperopt(
     patience: Annotated[int, typer.Option(min=0, help="trials without a better one before the end; 0: never")] = 10,
     metric: Annotated[Metric, typer.Option(help="what the winner has most of")] = "auc_roc",
     seed: Annotated[int, typer.Option(min=0)] = 42,
+    on_leak: Annotated[OnLeak, typer.Option(help="what a suspected leak does to a registration")] = OnLeak.REFUSE,
     register: Annotated[Switch, typer.Option(help="make a registry version of the winner")] = Switch.TRUE,
 ) -> None:
     """Search forest settings by the tree-structured Parzen estimator."""
@@ -72,10 +75,12 @@ def sweep_hyperopt(
     asked = Sweep(features, load_yaml(space, SearchSpace), max_evals, folds, parallelism, patience, metric, seed)
     settings.contract().feature_set(features)
     with spark_session(settings, "sweep_hyperopt") as spark:
-        print(summary(run_sweep_hyperopt(spark, settings, asked, bool(register))))
+        print(summary(run_sweep_hyperopt(spark, settings, asked, bool(register), on_leak)))
 
 
-def run_sweep_hyperopt(spark: SparkSession, settings: Settings, sweep: Sweep, register: bool = True) -> Reported:
+def run_sweep_hyperopt(
+    spark: SparkSession, settings: Settings, sweep: Sweep, register: bool = True, on_leak: OnLeak = OnLeak.REFUSE
+) -> Reported:
     """Search within a parent run; the best setting is refitted on all train leads, evaluated and registered.
 
     Trials that an interrupted sweep with the same key had finished are taken over: their nested runs
@@ -95,6 +100,7 @@ def run_sweep_hyperopt(spark: SparkSession, settings: Settings, sweep: Sweep, re
         "parallelism": sweep.parallelism,
     }
     with tracked_run(settings, "sweep_hyperopt", params, tags={"sweep_key": key}) as run:
+        check_leaks(contract, data, sweep.features, register, on_leak)
         mlflow.log_dict(sweep.space.model_dump(), "search_space.json")
         candidates = _taken_over(connect(settings), sweep, key, run.info)
         mlflow.set_tag("resumed_trials", len(candidates))

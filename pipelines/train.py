@@ -6,10 +6,12 @@ import typer
 from pyspark.sql import SparkSession
 
 from evaluation.fitting import Calibrate, Finish, fit_servable
+from evaluation.leakage import OnLeak
 from evaluation.search import encoded
 from features.stages import ForestParams, Impurity, Subset
 from pipelines.commands import Switch, run_command
 from pipelines.datasets import load_prepared
+from pipelines.leaks import check_leaks
 from pipelines.reporting import Fitted, Reported, report
 from pipelines.session import spark_session
 from pipelines.settings import Settings
@@ -29,6 +31,8 @@ def train(
     seed: Annotated[int, typer.Option(min=0)] = DEFAULTS.seed,
     calibrate: Annotated[Calibrate, typer.Option(help="what turns the forest's share into a rate")] = "isotonic",
     folds: Annotated[int, typer.Option(min=2, max=20, help="folds whose scores calibrate")] = 3,
+    on_leak: Annotated[OnLeak, typer.Option(help="what a suspected leak does to a registration")] = OnLeak.REFUSE,
+    explain: Annotated[Switch, typer.Option(help="measure importance and dependence")] = Switch.TRUE,
     register: Annotated[Switch, typer.Option(help="make a registry version")] = Switch.TRUE,
 ) -> None:
     """Fit, evaluate and log the random forest of one feature set."""
@@ -45,7 +49,9 @@ def train(
     settings.contract().feature_set(features)
     finish = Finish(calibrate, settings.grade_rule())
     with spark_session(settings, "train") as spark:
-        print(summary(run_train(spark, settings, features, params, finish, folds, bool(register))))
+        print(
+            summary(run_train(spark, settings, features, params, finish, folds, bool(register), on_leak, bool(explain)))
+        )
 
 
 def run_train(
@@ -56,6 +62,8 @@ def run_train(
     finish: Finish | None = None,
     folds: int = 3,
     register: bool = True,
+    on_leak: OnLeak = OnLeak.REFUSE,
+    explain: bool = True,
 ) -> Reported:
     """Train one feature set within a tracked run; without `finish` calibrated and graded by the settings' rule."""
     finish = finish or Finish(grades=settings.grade_rule())
@@ -64,9 +72,10 @@ def run_train(
     data = load_prepared(spark, settings)
     asked = {"features": features, **params.model_dump(), "calibrate": finish.calibrate, "folds": folds}
     with tracked_run(settings, "train", {**asked, "register": register}):
+        check_leaks(contract, data, features, register, on_leak)
         with encoded(data.train, fields, contract.label.name, folds, params.seed) as leads:
             fitted = fit_servable(leads, params, finish)
-        return report(settings, contract, data, Fitted(fitted, features, fields), register)
+        return report(settings, contract, data, Fitted(fitted, features, fields), register, explain)
 
 
 def summary(reported: Reported) -> str:

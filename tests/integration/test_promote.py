@@ -19,7 +19,7 @@ from features.splits import with_group
 from features.stages import ForestParams, pipeline
 from features.storage import Storage
 from pipelines.commands import run_command
-from pipelines.evidence import LEAKS
+from pipelines.gate_bench import LEAKS
 from pipelines.promote import GateRefused, NoCandidate, promote, run_promote
 from pipelines.rollback import rollback, run_rollback
 from pipelines.settings import Settings
@@ -291,13 +291,13 @@ def test_a_production_that_moves_while_the_gate_judges_is_not_overwritten(regist
     for auc in (0.75, 0.74, 0.73):
         registry.add("good", auc)
     registry.serve(3)
-    measure = sys.modules["pipelines.evidence"].measure
+    measure = sys.modules["pipelines.gate_bench"].measure
 
     def meanwhile(*args):
         registry.client.set_registered_model_alias(registry.settings.model_name, "Production", "2")
         return measure(*args)
 
-    monkeypatch.setattr("pipelines.evidence.measure", meanwhile)
+    monkeypatch.setattr("pipelines.gate_bench.measure", meanwhile)
     with pytest.raises(GateRefused, match="Production moved"):
         registry.promote("1")
     assert registry.production == 2
@@ -346,7 +346,7 @@ def test_an_evaluator_that_raises_refuses(registry, monkeypatch):
     def broken(*args):
         raise ZeroDivisionError("no leads")
 
-    monkeypatch.setattr("pipelines.evidence.measure", broken)
+    monkeypatch.setattr("pipelines.gate_bench.measure", broken)
     with pytest.raises(GateRefused, match="measured: found ZeroDivisionError: no leads"):
         registry.promote("2")
     assert registry.production == 1

@@ -1,0 +1,258 @@
+"""The leakage probe: which fields of a feature set look as if they were written after the outcome, with numbers.
+
+Why the bounds are what they are: docs/decisions/0030-what-the-leakage-probe-accuses.md.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from evaluation.curves import wilson_interval
+from evaluation.errors import EvaluationError
+from evaluation.field_alone import FieldAlone, fields_alone
+from evaluation.forest_without import ForestsWithout, forests_without
+from evaluation.samples import bounded
+from features.contract import Contract, Kind, LeadField
+from features.splits import GROUP
+
+SAMPLE = 20_000
+# A field by itself may not know as much as a whole model of leads does.
+ALONE = 0.85
+# Nor, from here up, more than a forest of all the other fields together, where there are some.
+ALONE_AGAINST_REST, OTHER_FIELDS = 0.80, 3
+FILLED_WON, FILLED_LEADS, FILLED_SHARE = 0.90, 50, 0.10
+LOST_RATIO = 10
+NAMES_LEADS, NAMED_LEADS = 0.5, 50
+COPIES, FOLLOWS, IDS = 0.9, 0.999, 0.75
+
+
+class LeakFound(EvaluationError):
+    """A field that the contract does not declare late looks as if it knew the outcome."""
+
+
+class OnLeak(StrEnum):
+    """What a suspect that the contract does not declare late does to a training that would register a version."""
+
+    REFUSE = "refuse"
+    WARN = "warn"
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """One accusation: the field, the rule that it broke, a plain sentence with the numbers, and whether it is declared.
+
+    `declared_late` fields are known after `score_at` by the contract's own word: they are on the record and stop
+    nothing here; the gate refuses them.
+    """
+
+    field: str
+    rule: str
+    sentence: str
+    declared_late: bool
+
+
+@dataclass(frozen=True)
+class Repeats:
+    """Test leads that train leads repeat: by their id (a fault of the split), and in all features (a fact of life)."""
+
+    test_leads: int
+    same_id: int
+    same_features: int
+
+
+@dataclass(frozen=True)
+class LeakReport:
+    """What the probe measured and whom it suspects; `rows` of `total` train leads were looked at."""
+
+    rows: int
+    total: int
+    fields: tuple[FieldAlone, ...]
+    forests: ForestsWithout
+    repeats: Repeats
+    declared_late: tuple[str, ...]
+    found: tuple[Suspect, ...]
+
+    @property
+    def suspects(self) -> tuple[Suspect, ...]:
+        """Those that the contract does not declare late: reasons not to serve the model."""
+        return tuple(s for s in self.found if not s.declared_late)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the suspects, each once."""
+        return tuple(dict.fromkeys(s.field for s in self.suspects))
+
+    def as_dict(self) -> dict[str, Any]:
+        """The report as JSON-like data."""
+        seen = {s.field for s in self.found}
+        return {
+            "leads": {"looked_at": self.rows, "of": self.total},
+            "suspects": [asdict(s) for s in self.found],
+            "declared_late": list(self.declared_late),
+            "repeats": asdict(self.repeats),
+            "forest": asdict(self.forests),
+            "fields": [{**f.as_dict(), "agrees_with_known_at": f.name not in seen} for f in self.fields],
+        }
+
+
+def probe_leaks(
+    train: DataFrame, test: DataFrame, contract: Contract, fields: Sequence[LeadField], examine: int = 3, seed: int = 0
+) -> LeakReport:
+    """Probe the fields that a model is to see, on at most about 20,000 train leads.
+
+    Both sides are prepared leads with `lead_group`. Forests are fitted without each of the `examine` fields that know
+    most by themselves, and without each that knows enough to be held against all the others. Leads
+    of one class accuse nobody.
+    """
+    sample = bounded(train, SAMPLE, seed=seed)
+    leads = sample.leads.cache()
+    try:
+        alone = fields_alone(leads, contract, fields, seed)
+        by_knowledge = sorted((f for f in alone if f.kind not in (Kind.ID, Kind.ORDER)), key=lambda f: -f.auc)
+        # A field that names leads would be a forest's every second slot, and is found without one.
+        likely = [f for f in by_knowledge if not _names_leads(f)]
+        left_out = [f.name for i, f in enumerate(likely) if i < examine or _surely(f) >= ALONE_AGAINST_REST]
+        seen = [f for f in fields if f.name in {g.name for g in likely}]
+        forests = ForestsWithout(0.5, {}, 0, 0)
+        if left_out and 0 < alone[0].won < alone[0].leads:
+            forests = forests_without(leads, seen, left_out, contract.label.name, seed)
+    finally:
+        leads.unpersist()
+    repeats = count_repeats(train, test, contract)
+    late = tuple(contract.late_fields([f.name for f in fields]))
+    found = tuple(judge_fields(alone, forests, late)) + tuple(_split_faults(repeats, contract))
+    return LeakReport(alone[0].leads, sample.total, tuple(alone), forests, repeats, late, found)
+
+
+def refuse_leaks(report: LeakReport, feature_set: str) -> None:
+    """LeakFound, with every suspect's sentence, where there is a suspect that the contract does not declare late."""
+    if report.suspects:
+        told = " ".join(s.sentence for s in report.suspects)
+        raise LeakFound(
+            f"the feature set {feature_set!r} holds {len(report.names)} suspected leak(s). {told} Declare when such a "
+            "field is really known (known_at in the contract) or make it `ignored`, and prepare again; or, where "
+            "the data is right, train with -P on_leak=warn."
+        )
+
+
+def count_repeats(train: DataFrame, test: DataFrame, contract: Contract) -> Repeats:
+    """Count the test leads whose id, or whose features all, occur among the train leads."""
+    name = contract.id.name
+    ids = train.select(F.col(name).alias("__id")).distinct().withColumn("__same_id", F.lit(1))
+    groups = train.select(F.col(GROUP).alias("__group")).distinct().withColumn("__same_group", F.lit(1))
+    joined = test.join(ids, F.col(name) == F.col("__id"), "left").join(groups, F.col(GROUP) == F.col("__group"), "left")
+    row = joined.agg(
+        F.count(F.lit(1)).alias("n"), F.count("__same_id").alias("ids"), F.count("__same_group").alias("groups")
+    ).first()
+    return Repeats(row["n"], row["ids"], row["groups"]) if row else Repeats(0, 0, 0)
+
+
+def judge_fields(alone: Sequence[FieldAlone], forests: ForestsWithout, late: Sequence[str]) -> list[Suspect]:
+    """Hold what was measured against the rules; a field may break several."""
+    found = []
+    for field in alone:
+        rules = _ID_RULES if field.kind in (Kind.ID, Kind.ORDER) else _FIELD_RULES
+        for rule, say in rules.items():
+            sentence = say(field, forests)
+            if sentence:
+                found.append(Suspect(field.name, rule, sentence, field.name in late))
+    return found
+
+
+def _surely(field: FieldAlone) -> float:
+    """The area that a field has alone, less two standard errors."""
+    return field.auc - 2 * field.auc_error
+
+
+def _knows_alone(field: FieldAlone, forests: ForestsWithout) -> str:
+    if _surely(field) < ALONE:
+        return ""
+    rest = forests.without.get(field.name)
+    against = f" (all the other fields together: {rest:.3f})" if rest is not None else ""
+    return (
+        f"{field.name} alone has an AUC of {field.auc:.3f} ± {2 * field.auc_error:.3f}{against}: a field known at "
+        f"{field.known_at} that knows as much as a whole model, from {ALONE} up, was written after the outcome."
+    )
+
+
+def _beats_the_rest(field: FieldAlone, forests: ForestsWithout) -> str:
+    rest = forests.without.get(field.name)
+    if rest is None or not ALONE_AGAINST_REST <= _surely(field) < ALONE or _surely(field) <= rest:
+        return ""
+    return (
+        f"{field.name} alone has an AUC of {field.auc:.3f} ± {2 * field.auc_error:.3f}, more than a forest of all the "
+        f"other fields together ({rest:.3f})."
+    )
+
+
+def _filled_by_outcome(field: FieldAlone, _: ForestsWithout) -> str:
+    """Filled in for converted leads only, or for others only."""
+    if field.filled < FILLED_LEADS or field.filled == field.leads or field.rate_filled is None:
+        return ""
+    low, high = wilson_interval(np.array([field.won_filled]), np.array([field.filled]))
+    base, filled = field.won / field.leads, f"{field.name} is filled in for {field.filled:,} leads"
+    if low[0] >= max(FILLED_WON, (1 + base) / 2) and field.won_filled >= FILLED_SHARE * field.won:
+        return f"{filled}, of which {field.rate_filled:.1%} converted; of all leads {base:.1%} did."
+    lost_filled = field.filled - field.won_filled
+    if high[0] <= base / LOST_RATIO and lost_filled >= FILLED_SHARE * (field.leads - field.won):
+        return f"{filled}, of which only {field.rate_filled:.1%} converted; of all leads {base:.1%} did."
+    return ""
+
+
+def _names_leads(field: FieldAlone) -> bool:
+    return field.kind == Kind.CATEGORY and field.filled >= NAMED_LEADS and field.distinct >= NAMES_LEADS * field.filled
+
+
+def _identifies(field: FieldAlone, _: ForestsWithout) -> str:
+    if not _names_leads(field):
+        return ""
+    return (
+        f"{field.name} has {field.distinct:,} different words in {field.filled:,} leads: it names leads one by one, "
+        "and a model learns them by heart."
+    )
+
+
+def _copies_an_id(field: FieldAlone, _: ForestsWithout) -> str:
+    if field.filled < NAMED_LEADS:
+        return ""
+    if max(field.copies_id, field.copies_order) >= COPIES:
+        which = "id" if field.copies_id >= field.copies_order else "order"
+        share = max(field.copies_id, field.copies_order)
+        return f"{field.name} says what the {which} field says in {share:.1%} of the leads: an id is no feature."
+    if field.kind == Kind.NUMERIC and field.follows_order >= FOLLOWS:
+        return f"{field.name} follows the order field (correlation {field.follows_order:.4f}): it numbers the leads."
+    return ""
+
+
+def _ids_predict(field: FieldAlone, _: ForestsWithout) -> str:
+    if _surely(field) < IDS:
+        return ""
+    return (
+        f"{field.name}, the {field.kind} field, predicts the label with an AUC of {field.auc:.3f}: ids are given by "
+        "outcome, or the newest leads had no time to convert (leave those out)."
+    )
+
+
+_FIELD_RULES = {
+    "knows the outcome alone": _knows_alone,
+    "knows more than all other fields": _beats_the_rest,
+    "filled in by outcome": _filled_by_outcome,
+    "names leads": _identifies,
+    "copies an id": _copies_an_id,
+}
+_ID_RULES = {"ids predict": _ids_predict}
+
+
+def _split_faults(repeats: Repeats, contract: Contract) -> list[Suspect]:
+    if not repeats.same_id:
+        return []
+    sentence = (
+        f"{repeats.same_id:,} of {repeats.test_leads:,} test leads have the {contract.id.name} of a train lead: the "
+        "test measures what was learned by heart."
+    )
+    return [Suspect(contract.id.name, "train leads repeated in test", sentence, declared_late=False)]

@@ -1,0 +1,88 @@
+"""Slices of scored leads, worked out by hand or by construction."""
+
+import random
+
+import pytest
+
+from evaluation.slices import MISSING, OTHER, slice_report
+from features.contract import Contract
+from features.contract_file import parse_yaml
+from tests.leads import SMALL
+
+COLUMNS = "Bought int, lead_group long, City string, Visits double, p double, grade string"
+
+
+def sliced(*names):
+    text = SMALL.replace("feature_sets:", f"slice_by: [{', '.join(names)}]\nfeature_sets:")
+    return parse_yaml(text, Contract, "sliced.yaml").sliced
+
+
+def rows(n=800):
+    """In Mumbai the score is the label with noise; in Pune it is noise; two leads live in Delhi."""
+    rng = random.Random(1)
+    for i in range(n):
+        label, city = i % 2, "Pune" if i % 4 < 2 else "Mumbai"
+        score = 0.5 * rng.random() + (0.3 * label if city == "Mumbai" else 0.15)
+        yield (label, i, city, float(i % 8), score, "A" if score > 0.5 else "D")
+    yield (1, n, "Delhi", None, 0.9, "A")
+    yield (0, n + 1, None, None, 0.1, "D")
+
+
+@pytest.fixture(scope="module")
+def report(spark):
+    scored = spark.createDataFrame(list(rows()), COLUMNS).cache()
+    return slice_report(scored, "Bought", "p", sliced("City", "Visits"), resamples=100)
+
+
+def by(report, field):
+    return {s.value: s for s in report.of(field)}
+
+
+def test_the_worst_slice_comes_first(report):
+    assert (report.of("City")[0].value, report.worst.value) == ("Pune", "Pune")
+
+
+def test_the_gap_of_a_bad_slice_is_surely_below_zero(report):
+    assert by(report, "City")["Pune"].auc_gap.high < 0
+
+
+def test_counts_rates_and_mean_scores_are_of_all_leads(report):
+    pune = by(report, "City")["Pune"]
+    assert (pune.leads, pune.rate) == (400, 0.5)
+    assert pune.mean_score == pytest.approx(0.4, abs=0.02)
+
+
+def test_values_of_few_leads_are_summed_up_and_marked_as_small(report):
+    others = by(report, "City")[OTHER]
+    assert (others.leads, others.small) == (2, True)
+
+
+def test_grade_shares_add_up(report):
+    assert sum(by(report, "City")["Mumbai"].grades.values()) == pytest.approx(1)
+
+
+def test_a_number_is_sliced_by_its_buckets(report):
+    assert {"0 to under 2", "2 to under 5", "5 and more"} <= set(by(report, "Visits"))
+
+
+def test_the_calibration_gap_is_the_mean_score_less_the_rate(report):
+    pune = by(report, "City")["Pune"]
+    assert pune.calibration_gap.value == pytest.approx(pune.mean_score - pune.rate, abs=1e-6)
+
+
+def test_a_small_slice_is_never_the_worst(spark):
+    few = [(1, i, "Delhi", 1.0, 0.1, None) for i in range(15)] + [(0, 99, "Delhi", 1.0, 0.9, None)]
+    scored = spark.createDataFrame([*rows(), *((y, g + 5000, *rest) for y, g, *rest in few)], COLUMNS).cache()
+    found = slice_report(scored, "Bought", "p", sliced("City"), resamples=50)
+    assert (by(found, "City")["Delhi"].small, found.worst.value) == (True, "Pune")
+
+
+def test_an_unanswered_field_is_a_slice(spark):
+    unanswered = [(i % 2, i, None, 1.0, i / 30, None) for i in range(30)]
+    scored = spark.createDataFrame(unanswered, COLUMNS).cache()
+    found = slice_report(scored, "Bought", "p", sliced("City"), resamples=10)
+    assert [(s.value, s.leads, s.grades) for s in found.slices] == [(MISSING, 30, {})]
+
+
+def test_without_a_field_to_slice_by_there_is_no_report(spark):
+    assert slice_report(spark.createDataFrame(list(rows(8)), COLUMNS), "Bought", "p", ()) is None
