@@ -20,6 +20,7 @@ from evaluation.metrics import evaluate, score_bins
 from features.contract import Contract, LeadField
 from features.stages import GRADE, forest_of, positive_probability, scored_columns
 from features.storage import join
+from pipelines.compiled import log_compiled
 from pipelines.datasets import Prepared
 from pipelines.evidence import log_evidence
 from pipelines.settings import Settings
@@ -79,6 +80,7 @@ def report(
     _log_inputs(settings, data, contract)
     logged = log_model(fitted.model, fitted.fields, data.test)
     mlflow.log_metric("log_model_seconds", logged.seconds)
+    tags |= log_compiled(logged, fitted.model, fitted.fields, data.test)
     version = None
     if register:
         version = register_model(settings.model_name, logged, tags | _metric_tags(metrics))

@@ -37,7 +37,7 @@ def scored(leads: DataFrame, model: PipelineModel, version: ResolvedVersion, con
     `prediction` (int, 0 or 1), `model_version` (int), `scored_at` (timestamp: when the query or micro-batch began)
     and the contract's label where `leads` carry it. UnfitLeads names every missing or ill-typed column.
     """
-    features = _typed_features(leads.schema, input_columns(model), contract)
+    features = typed_features(leads.schema, input_columns(model), contract)
     label = [contract.label.name] if contract.label.name in leads.columns else []
     lead = F.col(contract.id.name).cast("string").alias(contract.id.name)
     # Only what is needed goes in: a column named like one of the model's own would end the query.
@@ -74,7 +74,7 @@ def _columns(stage: Transformer, params: Sequence[str]) -> list[str]:
     return [name for value in values for name in ([value] if isinstance(value, str) else value) if name]
 
 
-def _typed_features(schema: StructType, names: Sequence[str], contract: Contract) -> list[Column]:
+def typed_features(schema: StructType, names: Sequence[str], contract: Contract) -> list[Column]:
     """The model's input columns, cast to what the contract's kinds mean: numeric double, category string."""
     found = {field.name: field.dataType for field in schema.fields}
     missing = [name for name in (contract.id.name, *names) if name not in found]

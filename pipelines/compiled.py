@@ -1,0 +1,136 @@
+"""Logging the compiled scorer beside the Spark model, once it has shown that it gives the same scores."""
+
+import logging
+import tempfile
+import time
+import warnings
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pandas as pd
+from mlflow.models import ModelSignature
+from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
+from pyspark.ml import PipelineModel
+from pyspark.sql import DataFrame
+
+from features.contract import LeadField
+from pipelines.settings import ROOT
+from pipelines.tracking import LoggedModel, model_signature
+from serving.compiled.compiling import compile_saved
+from serving.compiled.errors import CannotCompile
+from serving.compiled.parity import Parity, parity
+from serving.compiled.pyfunc import ARTIFACT
+from serving.compiled.scorer import CompiledScorer
+
+NAME = "compiled"
+STATE, ADDRESS, DIFFERENCE = "compiled", "compiled_uri", "compiled_difference"
+OK, REFUSED, DIFFERS = "ok", "cannot compile", "differs"
+PACKAGES = ("mlflow", "numpy", "onnx", "onnxruntime", "pandas", "pyarrow", "pydantic")
+# Packages that the model carries: these modules, and every one of serving.compiled that needs no Spark.
+CARRIED = ("features/errors.py", "serving/errors.py")
+NEEDS_SPARK = ("in_spark.py", "parity.py", "compiling.py", "inputs.py", "saved_stages.py", "saved_trees.py", "local.py")
+# The rest of a package is found where the process has it, such as a notebook of this repository.
+INIT = '''"""Part of the lead-scoring project, carried by a compiled model."""
+
+from pkgutil import extend_path
+
+__path__ = extend_path(__path__, __name__)
+'''
+
+_logger = logging.getLogger(__name__)
+
+
+def log_compiled(
+    logged: LoggedModel, model: PipelineModel, fields: tuple[LeadField, ...], leads: DataFrame
+) -> dict[str, str]:
+    """Compile a logged pipeline, compare it with Spark on `leads`, and log it to the active run as `compiled`.
+
+    The answer is the tags that tell of it, set on the run as well, for the registry version: `compiled` is "ok",
+    "differs" or "cannot compile: ..."; only with "ok" is there an artifact, at `compiled_uri`.
+    """
+    start = time.monotonic()
+    try:
+        scorer = compile_logged(logged.uri, fields)
+    except CannotCompile as error:
+        return _told({STATE: f"{REFUSED}: {error}"}, f"no compiled scorer: {error}")
+    found = parity(model, scorer, leads)
+    tags = {DIFFERENCE: f"{found.max_difference:.3g}"}
+    if not found.passed:
+        return _told({**tags, STATE: DIFFERS}, f"no compiled scorer: {_difference(found)}")
+    rows = leads.select(*(f.name for f in fields)).limit(2).toPandas()
+    info = _log(scorer, fields, rows, {"spark_model": logged.uri, "run_id": _run_id(), **tags})
+    mlflow.log_metrics({"compiled_difference": found.max_difference, "log_compiled_seconds": time.monotonic() - start})
+    return _told({**tags, STATE: OK, ADDRESS: info.model_uri})
+
+
+def compile_logged(uri: str, fields: tuple[LeadField, ...] = ()) -> CompiledScorer:
+    """Compile the Spark pipeline that MLflow logged at `uri`; CannotCompile names what has no compiled form."""
+    with tempfile.TemporaryDirectory(prefix="lead-scoring-compile-") as folder:
+        saved = mlflow.artifacts.download_artifacts(artifact_uri=f"{uri}/sparkml", dst_path=folder)
+        return CompiledScorer(compile_saved(Path(saved), fields))
+
+
+def signature(fields: tuple[LeadField, ...]) -> ModelSignature:
+    """What the compiled model takes (the Spark model's inputs) and gives."""
+    outputs: list[Any] = [
+        ColSpec(DataType.double, "score"),
+        ColSpec(DataType.double, "probability"),
+        ColSpec(DataType.long, "prediction"),
+        ColSpec(DataType.string, "grade", required=False),
+    ]
+    params = ParamSchema([ParamSpec("check", DataType.boolean, True)])
+    return ModelSignature(inputs=model_signature(fields).inputs, outputs=Schema(outputs), params=params)
+
+
+def _log(scorer: CompiledScorer, fields: tuple[LeadField, ...], rows: pd.DataFrame, about: dict[str, str]) -> Any:
+    with tempfile.TemporaryDirectory(prefix="lead-scoring-compiled-") as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        scorer.save(Path(folder) / ARTIFACT)
+        return mlflow.pyfunc.log_model(
+            name=NAME,
+            python_model=str(ROOT / "serving" / "compiled" / "mlflow_model.py"),
+            artifacts={ARTIFACT: str(Path(folder) / ARTIFACT)},
+            code_paths=carried_code(Path(folder) / "code"),
+            signature=signature(fields),
+            input_example=rows,
+            pip_requirements=[f"{name}=={version(name)}" for name in PACKAGES],
+            metadata=about,
+        )
+
+
+def carried_code(folder: Path) -> list[str]:
+    """The packages that a compiled model needs to load anywhere, written into a folder; their paths."""
+    sources = [ROOT / name for name in CARRIED]
+    sources += [p for p in sorted((ROOT / "serving" / "compiled").glob("*.py")) if p.name not in NEEDS_SPARK]
+    for source in sources:
+        target = folder / source.relative_to(ROOT)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(source.read_text(encoding="utf-8"), encoding="utf-8")
+    packages = [folder / "features", folder / "serving"]
+    for package in packages:
+        (package / "__init__.py").write_text(INIT, encoding="utf-8")
+    (folder / "serving" / "compiled" / "__init__.py").write_text(INIT, encoding="utf-8")
+    return [str(package) for package in packages]
+
+
+def _told(tags: dict[str, str], warning: str = "") -> dict[str, str]:
+    """The tags, set on the active run; a warning goes to the log."""
+    short = {name: value[:500] for name, value in tags.items()}
+    mlflow.set_tags(short)
+    if warning:
+        _logger.warning("%s; the Spark model serves", warning)
+    return short
+
+
+def _run_id() -> str:
+    run = mlflow.active_run()
+    return run.info.run_id if run else ""
+
+
+def _difference(found: Parity) -> str:
+    return (
+        f"it differs from Spark by {found.max_difference:.3g} at most over {found.rows} leads (allowed "
+        f"{found.tolerance:g}), {found.grades_differ} grades differ; worst: {found.worst[:1]}"
+    )

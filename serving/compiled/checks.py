@@ -1,0 +1,89 @@
+"""Live leads held to the contract: fields, types, ranges and lengths, with every fault named."""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from numbers import Real
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from serving.compiled.description import CategoryInput, Description, NumericInput
+from serving.compiled.errors import BadLead
+
+SHOWN = 5
+
+
+def checked_lead(lead: Mapping[str, Any], description: Description) -> None:
+    """BadLead unless a lead has exactly the model's fields, each None or a value that the contract allows."""
+    refuse_fields(lead, description)
+    faults = [fault for i in description.inputs if (fault := _fault(lead[i.name], i)) is not None]
+    if faults:
+        raise BadLead(f"the lead is refused: {'; '.join(faults)}.")
+
+
+def refuse_fields(names: Iterable[str], description: Description) -> None:
+    """BadLead unless the names are exactly the model's fields; an unanswered field is sent as null."""
+    given, known = set(names), description.fields
+    if given == set(known):
+        return
+    missing = [name for name in known if name not in given]
+    unknown = sorted(str(name) for name in given if name not in known)
+    said = []
+    if missing:
+        said.append(f"the lead lacks {', '.join(missing)} (send null for a field that was not answered)")
+    for name in unknown[:SHOWN]:
+        near = difflib.get_close_matches(name, missing or known, n=1)
+        said.append(f"{name} is no field of the model{f'; did you mean {near[0]}?' if near else ''}")
+    raise BadLead("; ".join(said) + f". The fields are {', '.join(known)}.")
+
+
+def checked_batch(batch: pa.Table, description: Description) -> None:
+    """BadLead where a value of a batch is outside the contract's limits; names the field and the first row."""
+    faults = [fault for i in description.inputs if (fault := _column_fault(batch.column(i.name), i)) is not None]
+    if faults:
+        raise BadLead(f"{len(faults)} fields hold values that the contract refuses: {'; '.join(faults[:SHOWN])}.")
+
+
+def _fault(value: Any, source: NumericInput | CategoryInput) -> str | None:
+    if value is None:
+        return None
+    if isinstance(source, CategoryInput):
+        if not isinstance(value, str):
+            return f"{source.name} is {_shown(value)}, expected text or null"
+        return None if len(value) <= source.max_length else _too_long(source, len(value))
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return f"{source.name} is {_shown(value)}, expected a number or null"
+    if not source.minimum <= float(value) <= source.maximum or float(value) in (float("inf"), float("-inf")):
+        return _out_of_range(source, float(value))
+    return None
+
+
+def _column_fault(column: pa.ChunkedArray, source: NumericInput | CategoryInput) -> str | None:
+    if pa.types.is_null(column.type):
+        return None
+    if isinstance(source, CategoryInput):
+        lengths = pc.fill_null(pc.utf8_length(column.cast(pa.string())), 0).to_numpy()
+        row = int(lengths.argmax()) if len(lengths) else 0
+        too_long = len(lengths) and lengths[row] > source.max_length
+        return f"row {row}: {_too_long(source, int(lengths[row]))}" if too_long else None
+    numbers = column.cast(pa.float64()).to_numpy()
+    outside = ~np.isnan(numbers) & ((numbers < source.minimum) | (numbers > source.maximum) | np.isinf(numbers))
+    if not outside.any():
+        return None
+    row = int(outside.argmax())
+    return f"row {row}: {_out_of_range(source, float(numbers[row]))}"
+
+
+def _too_long(source: CategoryInput, length: int) -> str:
+    return f"{source.name} has {length} characters, at most {source.max_length} are allowed"
+
+
+def _out_of_range(source: NumericInput, value: float) -> str:
+    return f"{source.name} is {value:g}, expected {source.minimum:g} to {source.maximum:g} or null"
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return f"{text[:40]}... ({type(value).__name__})" if len(text) > 40 else f"{text} ({type(value).__name__})"

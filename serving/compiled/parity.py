@@ -1,0 +1,88 @@
+"""Proof that a compiled scorer gives what the Spark pipeline gives, lead by lead, in one Spark job."""
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from pyspark.ml import PipelineModel
+from pyspark.ml.functions import vector_to_array
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from serving.compiled.in_spark import Shipped, ship
+from serving.compiled.scorer import CompiledScorer
+
+TOLERANCE = 1e-6
+SHOWN = 5
+_SPARK, _GRADE = "__spark_probability", "__spark_grade"
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How far the served probabilities lie apart over `rows` leads, and the leads that differ most."""
+
+    rows: int
+    max_difference: float
+    grades_differ: int
+    worst: list[dict[str, Any]] = field(default_factory=list)
+    tolerance: float = TOLERANCE
+
+    @property
+    def passed(self) -> bool:
+        """Whether every lead is within the tolerance (and there was one); NaN on one side only is a difference."""
+        return self.rows > 0 and self.max_difference <= self.tolerance and self.grades_differ == 0
+
+
+def parity(model: PipelineModel, compiled: CompiledScorer, leads: DataFrame, tolerance: float = TOLERANCE) -> Parity:
+    """Score leads by both, and compare; `leads` carry the model's fields as prepared leads do."""
+    names = compiled.description.fields
+    scored = model.transform(leads.select(*names))
+    # An uncalibrated model serves the forest's own probability.
+    served = F.col("calibrated") if "calibrated" in scored.columns else vector_to_array(F.col("probability"))[1]
+    grade = F.col("grade") if "grade" in scored.columns else F.lit(None).cast("string")
+    both = scored.select(*names, served.alias(_SPARK), grade.alias(_GRADE))
+    shipped = ship(leads.sparkSession, compiled)
+    parts = both.mapInArrow(_comparing(shipped, names), "rows long, gap double, grades long, worst string").collect()
+    worst = sorted((row for p in parts for row in json.loads(p["worst"])), key=lambda row: -row["difference"])[:SHOWN]
+    return Parity(
+        sum(p["rows"] for p in parts),
+        max((p["gap"] for p in parts), default=0.0),
+        sum(p["grades"] for p in parts),
+        worst,
+        tolerance,
+    )
+
+
+def differences(spark: Any, compiled: Any) -> Any:
+    """Absolute differences of two columns of probabilities; infinite where one alone is not a number."""
+    gap = np.abs(spark - compiled)
+    gap[np.isnan(gap)] = math.inf
+    gap[np.isnan(spark) & np.isnan(compiled)] = 0.0
+    return gap
+
+
+def _comparing(shipped: Shipped, names: tuple[str, ...]) -> Any:
+    def compare(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        scorer = shipped.load()
+        for batch in batches:
+            if not batch.num_rows:
+                continue
+            scores = scorer.score(batch)
+            spark = np.asarray(batch.column(_SPARK).to_numpy(zero_copy_only=False), np.float64)
+            gap = differences(spark, scores.probability)
+            pairs = zip(batch.column(_GRADE).to_pylist(), scores.grades().to_pylist(), strict=True)
+            order = [int(i) for i in np.argsort(-gap)[:SHOWN] if gap[i] > 0]
+            worst = [_described(batch, names, i, float(gap[i]), float(scores.probability[i])) for i in order]
+            row = {"rows": batch.num_rows, "gap": float(gap.max()), "grades": sum(a != b for a, b in pairs)}
+            yield pa.RecordBatch.from_pylist([{**row, "worst": json.dumps(worst)}])
+
+    return compare
+
+
+def _described(batch: pa.RecordBatch, names: tuple[str, ...], row: int, gap: float, found: float) -> dict[str, Any]:
+    lead = {name: str(batch.column(name)[row].as_py())[:60] for name in names}
+    return {"difference": gap, "spark": batch.column(_SPARK)[row].as_py(), "compiled": found, "lead": lead}
