@@ -1,10 +1,12 @@
 """What promote collects of a candidate for the gate: each attempt is a check, and what fails is missing after it."""
 
 import json
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import mlflow
@@ -21,16 +23,20 @@ from evaluation.grades import GradeTable, grade_table
 from evaluation.scored_sample import collect_scored
 from features.contract import Contract, Kind
 from features.stages import GRADE, served_probability
+from pipelines import compiled
 from pipelines.datasets import Prepared
+from serving.compiled.parity import parity
+from serving.compiled.pyfunc import ARTIFACT
+from serving.compiled.scorer import CompiledScorer
 from serving.models import load_version, typed_columns
 from serving.registry import ResolvedVersion
 from serving.scoring import input_columns, scored
 
-PROBE_LEADS = 50
+PROBE_LEADS, PARITY_LEADS = 50, 1000
 NEVER_SEEN = "a value that no training lead had"
 # Enough for intervals of half a per cent, and small enough for the driver to resample.
 COMPARED_LEADS = 50_000
-LEAKS = "leaks.json"
+LEAKS = "leakage.json"
 RETRAIN = "Train it again (`mlflow run . -e train`)."
 RESTORE = "Restore Production's artifact, or roll back (`mlflow run . -e rollback`)."
 
@@ -85,11 +91,11 @@ def collect(candidate: ResolvedVersion, bench: Bench) -> tuple[Evidence, list[Ch
         champion = tries.of("Production loads", partial(load_version, bench.spark, serving), "a model", RESTORE)
         models |= {PRODUCTION: champion} if champion is not None else {}
         theirs = tries.of("Production's schema", partial(typed_columns, serving), "a signature", RESTORE)
-    judged, probe, parity, cost = _Judged(), None, None, None
+    judged, probe, ways, cost = _Judged(), None, None, None
     if model is not None:
         judged = _judged(tries, models, bench)
         probe = tries.of("scores probe leads", partial(_probe, model, bench), "probe leads scored")
-        parity = tries.of("ways of serving", partial(_parity, candidate, model, bench), "leads scored by every way")
+        ways = tries.of("ways of serving", partial(_parity, candidate, model, bench), "leads scored by every way")
         cost = tries.of("scoring time", partial(_cost, models, bench), "a time")
     leaks = tries.of("leak report read", partial(_leaks, candidate), "a leak report in the version's run")
     mine = tries.of("schema read", partial(typed_columns, candidate), "a signature")
@@ -111,7 +117,7 @@ def collect(candidate: ResolvedVersion, bench: Bench) -> tuple[Evidence, list[Ch
         schema=mine,
         production_schema=theirs,
         allow_schema_change=bench.allow_schema_change,
-        parity=parity,
+        parity=ways,
         cost=cost,
         candidate_data_hash=candidate.tags.get("data_hash"),
         data_hash=bench.data.data_hash,
@@ -173,16 +179,32 @@ def _probe_leads(test: DataFrame, contract: Contract) -> DataFrame:
 
 
 def _parity(candidate: ResolvedVersion, model: PipelineModel, bench: Bench) -> list[Parity]:
-    """Batch and stream serve by one plan; hold it against the pipeline itself."""
+    """Batch and stream serve by one plan, real-time by the compiled scorer where the version has one."""
     key = bench.contract.id.name
-    leads = bench.data.test.limit(1000).cache()
+    leads = bench.data.test.limit(PARITY_LEADS).coalesce(1).cache()
     try:
         found = model.transform(leads)
         reference = found.select(key, served_probability(found.columns).alias("probability"))
         plan = scored(leads, model, candidate, bench.contract)
-        return [Parity("batch and stream", *largest_difference(reference, plan, key, "probability"))]
+        ways = [Parity("batch and stream", *largest_difference(reference, plan, key, "probability"))]
+        return ways + _compiled_parity(candidate, model, leads)
     finally:
         leads.unpersist()
+
+
+def _compiled_parity(candidate: ResolvedVersion, model: PipelineModel, leads: DataFrame) -> list[Parity]:
+    """The compiled scorer against the pipeline; a version that could not be compiled is served by Spark alone."""
+    state = candidate.tags.get(compiled.STATE, "")
+    if state == compiled.DIFFERS:
+        return [Parity("compiled", 1, float(candidate.tags[compiled.DIFFERENCE]))]
+    if state != compiled.OK:
+        return []
+    with tempfile.TemporaryDirectory(prefix="lead-scoring-gate-") as folder:
+        address = f"{candidate.tags[compiled.ADDRESS]}/artifacts/{ARTIFACT}"
+        scorer = CompiledScorer.load(Path(mlflow.artifacts.download_artifacts(address, dst_path=folder)))
+        told = parity(model, scorer, leads)
+    # A grade that differs is a difference, however close the probabilities are.
+    return [Parity("compiled", told.rows, 1.0 if told.grades_differ else told.max_difference)]
 
 
 def _cost(models: Mapping[str, PipelineModel], bench: Bench) -> Cost:

@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -324,7 +324,12 @@ def test_a_suspect_allowed_by_name_is_promoted(registry):
     assert registry.promote(str(version), allowed=("City",)).version == version
 
 
-def test_other_input_columns_need_a_word_of_the_promoter(registry):
+def test_other_input_columns_need_a_word_of_the_promoter(registry, tmp_path):
+    lenient = (
+        "min_auc: 0.5\nmax_auc_drop: 0.5\nmax_brier_rise: 0.5\nmax_ece: 1.0\nmax_ece_rise: 1.0\nmax_cost_factor: 50.0\n"
+    )
+    (tmp_path / "gate.yaml").write_text(lenient, encoding="utf-8")
+    registry = replace(registry, settings=registry.settings.model_copy(update={"gate_file": tmp_path / "gate.yaml"}))
     registry.serve(registry.add("weak", 0.6))
     registry.add("good", 0.75)
     with pytest.raises(GateRefused, match=r"schema: found Visits \(double\) added, Seconds \(double\) added"):
