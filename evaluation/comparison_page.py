@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from matplotlib.figure import Figure
 
 from evaluation.comparison import FIRST, SECOND, Comparison
-from evaluation.document import Block, Document, Picture, Section, Table, Text, said
+from evaluation.document import Block, Document, Mark, Picture, Section, Table, Text, said
 from evaluation.overlay_plots import MEASURES
 from features.grading import GRADES
 
@@ -26,7 +26,8 @@ def comparison_document(
         Section("Grades", _moves(found)),
         Section("Changed leads", _changed(found, reasons)),
     )
-    return Document("Comparison of two models", subject, sections, verdict)
+    mark: Mark = "good" if change.low > 0 else "bad" if change.high < 0 else ""
+    return Document("Comparison of two models", subject, sections, verdict, mark)
 
 
 def _differences(found: Comparison) -> Table:

@@ -68,7 +68,7 @@ def limits(facts: ModelFacts) -> list[str]:
         found.append("On the test leads a better grade does not always convert more often.")
     small = [s for s in facts.report("slices.json").get("slices", ()) if s["small"]]
     if small:
-        found.append(f"{len(small)} slices hold too few leads to say how it does on them.")
+        found.append(f"Slices with too few leads to say how it does on them: {len(small)}.")
     split = facts.tags.get("split", "")
     if split != "newest":
         found.append(
@@ -211,8 +211,8 @@ def _refused(facts: ModelFacts) -> tuple[Block, ...]:
         blocks = (*blocks, Table(("rows not used, for", "rows"), refused, numbers=(1,)))
     else:
         blocks = (*blocks, Text("No row of the CSV was refused by the contract."))
-    gate = facts.tags.get("gate_result")
-    return (*blocks, leak_table(facts), Text(f"Promotion gate: {gate or 'not judged when this card was written'}."))
+    audit = "Promotion gate: the version's tags gate_result and gate_report name its last audit."
+    return (*blocks, leak_table(facts), Text(audit))
 
 
 def _again(facts: ModelFacts) -> tuple[Block, ...]:
