@@ -23,12 +23,13 @@ FOLDS, AT_A_TIME = 3, 2
 
 @dataclass(frozen=True)
 class ForestsWithout:
-    """Areas of a small forest with all fields, and without each of some: on leads that it was not fitted on."""
+    """Areas of a small forest with all `fields`, and without each of some: on leads that it was not fitted on."""
 
     auc: float
     without: dict[str, float]
-    trees: int
-    depth: int
+    trees: int = 0
+    depth: int = 0
+    fields: int = 0
 
 
 def forests_without(
@@ -49,7 +50,8 @@ def forests_without(
         everything = _area(encoded, slots, None, label)
         with ThreadPoolExecutor(AT_A_TIME) as pool:
             areas = list(pool.map(work, able))
-        return ForestsWithout(everything, dict(zip(able, areas, strict=True)), SMALL_FOREST.trees, SMALL_FOREST.depth)
+        without = dict(zip(able, areas, strict=True))
+        return ForestsWithout(everything, without, SMALL_FOREST.trees, SMALL_FOREST.depth, len(fields))
     finally:
         encoded.unpersist()
 

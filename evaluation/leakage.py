@@ -118,7 +118,7 @@ def probe_leaks(
         likely = [f for f in by_knowledge if not _names_leads(f)]
         left_out = [f.name for i, f in enumerate(likely) if i < examine or _surely(f) >= ALONE_AGAINST_REST]
         seen = [f for f in fields if f.name in {g.name for g in likely}]
-        forests = ForestsWithout(0.5, {}, 0, 0)
+        forests = ForestsWithout(0.5, {})
         if left_out and 0 < alone[0].won < alone[0].leads:
             forests = forests_without(leads, seen, left_out, contract.label.name, seed)
     finally:
@@ -182,7 +182,12 @@ def _knows_alone(field: FieldAlone, forests: ForestsWithout) -> str:
 
 def _beats_the_rest(field: FieldAlone, forests: ForestsWithout) -> str:
     rest = forests.without.get(field.name)
-    if rest is None or not ALONE_AGAINST_REST <= _surely(field) < ALONE or _surely(field) <= rest:
+    if (
+        rest is None
+        or forests.fields <= OTHER_FIELDS
+        or not ALONE_AGAINST_REST <= _surely(field) < ALONE
+        or _surely(field) <= rest
+    ):
         return ""
     return (
         f"{field.name} alone has an AUC of {field.auc:.3f} ± {2 * field.auc_error:.3f}, more than a forest of all the "

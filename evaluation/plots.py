@@ -1,9 +1,8 @@
-"""Pictures of one model: importance, ROC, precision and recall, confusion, calibration, lift.
+"""Pictures of one model: ROC, precision and recall, confusion, calibration, lift.
 
 `subject` says which model, which leads and which run; it stands under the title with the sample size.
 """
 
-from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
@@ -25,34 +24,10 @@ from evaluation.look import (
     ink_on,
     legend_above,
     new_figure,
-    plain,
-    require,
     tiled,
 )
 
-TOP_FIELDS = 20
 Side = Literal["left", "right"]
-
-
-def importance(by_field: Mapping[str, float], subject: str, n: int) -> Figure:
-    """Bars of the 20 fields with the largest importance, as shares of the total; `n` leads were trained on."""
-    require(by_field, "field with an importance")
-    top = sorted(by_field.items(), key=lambda item: -item[1])[:TOP_FIELDS]
-    total = sum(by_field.values()) or 1.0
-    shares = [value / total for _, value in top]
-    figure = new_figure("Importance of the lead's fields", subject, n)
-    ax = clean(figure.subplots(), "x")
-    bars = ax.barh([plain(name) for name, _ in top], shares, color=BLUE, height=0.7)
-    ax.bar_label(bars, [f"{share:.1%}" for share in shares], padding=4, fontsize=9, color=INK)
-    # Room for at least six bars: a single one would fill the picture.
-    ax.set_ylim(max(len(top), 6) - 0.5, -0.5)
-    ax.set_xlim(0, max(*shares, 0.05) * 1.12)
-    ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    ax.tick_params(axis="y", length=0)
-    rest = f"; the first {TOP_FIELDS} of {len(by_field)} fields, together {sum(shares):.1%}"
-    ax.set_xlabel("share of the total decrease in impurity" + (rest if len(by_field) > TOP_FIELDS else ""))
-    ax.set_ylabel("field of the lead")
-    return figure
 
 
 def roc(bins: ScoreBins, subject: str) -> Figure:

@@ -27,9 +27,9 @@ CONTRACT = parse_yaml(RULED, Contract, "ruled.yaml")
 FIELDS = CONTRACT.feature_set("available")
 
 
-def made(spark, n=600):
+def made(spark, seed, n=600):
     """Long visits convert in Mumbai, short ones in Pune: the two act together; Idle does nothing."""
-    rng, rows = random.Random(1), []
+    rng, rows = random.Random(seed), []
     for i in range(n):
         seconds, city = rng.uniform(0, 100), rng.choice(["Mumbai", "Pune"])
         likely = (seconds > 50) == (city == "Mumbai")
@@ -40,12 +40,12 @@ def made(spark, n=600):
 
 @pytest.fixture(scope="module")
 def leads(spark):
-    return made(spark)
+    return made(spark, seed=1)
 
 
 @pytest.fixture(scope="module")
-def model(leads):
-    return pipeline(FIELDS, ForestParams(trees=20, depth=5, feature_subset="all"), "Bought").fit(leads)
+def model(spark):
+    return pipeline(FIELDS, ForestParams(trees=20, depth=5, feature_subset="all"), "Bought").fit(made(spark, seed=2))
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from evaluation.field_alone import FieldAlone, auc_error
 from evaluation.forest_without import ForestsWithout
 from evaluation.leakage import LeakFound, LeakReport, Repeats, judge_fields, refuse_leaks
 
-NO_FORESTS = ForestsWithout(0.5, {}, 0, 0)
+NO_FORESTS = ForestsWithout(0.5, {})
 HONEST = FieldAlone(
     name="City",
     kind="category",
@@ -44,12 +44,17 @@ def test_a_large_area_of_few_leads_is_no_accusation():
 
 
 def test_a_field_that_beats_the_forest_of_all_others_is_accused():
-    forests = ForestsWithout(0.85, {"City": 0.79}, 20, 6)
+    forests = ForestsWithout(0.85, {"City": 0.79}, 20, 6, 10)
     assert rules(replace(HONEST, auc=0.83), forests) == ["knows more than all other fields"]
 
 
+def test_a_strong_field_among_three_is_not_held_against_the_two_others():
+    forests = ForestsWithout(0.85, {"City": 0.6}, 20, 6, 3)
+    assert rules(replace(HONEST, auc=0.83), forests) == []
+
+
 def test_a_good_field_among_good_fields_is_not_accused():
-    assert rules(replace(HONEST, auc=0.83), ForestsWithout(0.9, {"City": 0.88}, 20, 6)) == []
+    assert rules(replace(HONEST, auc=0.83), ForestsWithout(0.9, {"City": 0.88}, 20, 6, 10)) == []
 
 
 def test_a_field_filled_in_for_converted_leads_alone_is_accused():

@@ -20,7 +20,6 @@ from evaluation.look import NothingToPlot
 SUBJECT = "random forest 100 trees, depth 10; available features; test leads; run 1a2b3c4d"
 # 1,010 leads, of which the upper half of the bins holds 400 of 500 converted and 110 of 510 not converted.
 BINS = ScoreBins(np.array([20, 80, 150, 250]), np.array([300, 100, 60, 50]), np.array([40.0, 67.5, 131.25, 262.5]))
-FIELDS = {"AvgListingsViewedPerSession": 0.5, "TotalVisits": 0.3, "City": 0.2}
 GRID: list[dict[str, Any]] = [
     {"trees": trees, "depth": depth, "auc_roc": 0.9 + trees / 10_000 + depth / 1_000, "std": 0.004}
     for trees in (50, 100, 200)
@@ -32,7 +31,6 @@ SWEEP: list[dict[str, Any]] = [
 ]
 
 PICTURES: dict[str, Callable[[], Figure]] = {
-    "importance": lambda: plots.importance(FIELDS, SUBJECT, 1010),
     "roc": lambda: plots.roc(BINS, SUBJECT),
     "precision_recall": lambda: plots.precision_recall(BINS, SUBJECT),
     "confusion_matrix": lambda: plots.confusion_matrix(BINS, SUBJECT),
@@ -97,28 +95,6 @@ def test_no_picture_enters_pyplots_global_state(name: str) -> None:
     assert Gcf.get_all_fig_managers() == []
 
 
-def test_importance_shows_the_largest_share_first() -> None:
-    ax = axes(plots.importance({"small": 1.0, "large": 3.0}, SUBJECT, 10))
-    widths = [bar.get_width() for bar in ax.patches if isinstance(bar, Rectangle)]
-    assert [t.get_text() for t in ax.get_yticklabels()] == ["large", "small"]
-    assert widths == [0.75, 0.25]
-    assert ax.yaxis_inverted()
-
-
-def test_importance_prints_each_share_on_its_bar() -> None:
-    assert {"50.0%", "30.0%", "20.0%"} <= set(texts(plots.importance(FIELDS, SUBJECT, 10)))
-
-
-def test_importance_stops_after_20_fields_and_says_so() -> None:
-    ax = axes(plots.importance({f"field{i}": 1.0 for i in range(25)}, SUBJECT, 10))
-    assert len(ax.patches) == 20
-    assert "the first 20 of 25 fields, together 80.0%" in ax.get_xlabel()
-
-
-def test_a_forest_that_never_split_still_gets_its_picture() -> None:
-    assert "0.0%" in texts(plots.importance({"City": 0.0}, SUBJECT, 10))
-
-
 def test_the_roc_picture_prints_the_area() -> None:
     assert "model, area 0.850" in said(plots.roc(BINS, SUBJECT))
 
@@ -156,7 +132,6 @@ def test_an_empty_class_is_refused_by_name() -> None:
 @pytest.mark.parametrize(
     "draw",
     [
-        lambda: plots.importance({}, SUBJECT, 0),
         lambda: sweeps.parallel_coordinates([], "auc_roc", SUBJECT),
         lambda: sweeps.grid_heatmap([{"trees": 1, "depth": 1, "auc_roc": float("nan")}], "trees", "depth", "auc_roc"),
         lambda: sweeps.trials([], "auc_roc", SUBJECT),
@@ -216,13 +191,6 @@ def test_the_best_so_far_never_falls_and_skips_failed_trials() -> None:
     figure = sweeps.trials([0.8, float("nan"), 0.9, 0.7, float("inf")], "auc_roc", SUBJECT)
     assert np.asarray(axes(figure).lines[0].get_ydata()).tolist() == [0.8, 0.8, 0.9, 0.9, 0.9]
     assert "best: 0.9000 in trial 3" in said(figure)
-
-
-def test_a_name_with_dollar_signs_is_no_formula() -> None:
-    figure = plots.importance({"Price $ per $": 1.0}, SUBJECT, 10)
-    label = axes(figure).get_yticklabels()[0]
-    assert label.get_text() == r"Price \$ per \$"
-    figure.canvas.draw()
 
 
 def test_the_best_so_far_never_rises_where_lower_is_better() -> None:
