@@ -18,19 +18,26 @@ from pyspark.sql import DataFrame
 from features.contract import LeadField
 from pipelines.settings import ROOT
 from pipelines.tracking import LoggedModel, model_signature
+from serving.compiled.artifact import ADDRESS, DIFFERENCE, DIFFERS, FOLDER, OK, REFUSED, STATE
 from serving.compiled.compiling import compile_saved
 from serving.compiled.errors import CannotCompile
 from serving.compiled.parity import Parity, parity
-from serving.compiled.pyfunc import ARTIFACT
 from serving.compiled.scorer import CompiledScorer
 
 NAME = "compiled"
-STATE, ADDRESS, DIFFERENCE = "compiled", "compiled_uri", "compiled_difference"
-OK, REFUSED, DIFFERS = "ok", "cannot compile", "differs"
 PACKAGES = ("mlflow", "numpy", "onnx", "onnxruntime", "pandas", "pyarrow", "pydantic")
-# Packages that the model carries: these modules, and every one of serving.compiled that needs no Spark.
+# Code that the model carries: these modules, and those of serving.compiled that loading and scoring need.
 CARRIED = ("features/errors.py", "serving/errors.py")
-NEEDS_SPARK = ("in_spark.py", "parity.py", "compiling.py", "inputs.py", "saved_stages.py", "saved_trees.py", "local.py")
+LEFT_OUT = (
+    "artifact.py",
+    "compiling.py",
+    "in_spark.py",
+    "inputs.py",
+    "local.py",
+    "parity.py",
+    "saved_stages.py",
+    "saved_trees.py",
+)
 # The rest of a package is found where the process has it, such as a notebook of this repository.
 INIT = '''"""Part of the lead-scoring project, carried by a compiled model."""
 
@@ -60,7 +67,7 @@ def log_compiled(
     if not found.passed:
         return _told({**tags, STATE: DIFFERS}, f"no compiled scorer: {_difference(found)}")
     rows = leads.select(*(f.name for f in fields)).limit(2).toPandas()
-    info = _log(scorer, fields, rows, {"spark_model": logged.uri, "run_id": _run_id(), **tags})
+    info = log_scorer(scorer, fields, rows, {"spark_model": logged.uri, "run_id": _run_id(), **tags})
     mlflow.log_metrics({"compiled_difference": found.max_difference, "log_compiled_seconds": time.monotonic() - start})
     return _told({**tags, STATE: OK, ADDRESS: info.model_uri})
 
@@ -84,15 +91,17 @@ def signature(fields: tuple[LeadField, ...]) -> ModelSignature:
     return ModelSignature(inputs=model_signature(fields).inputs, outputs=Schema(outputs), params=params)
 
 
-def _log(scorer: CompiledScorer, fields: tuple[LeadField, ...], rows: pd.DataFrame, about: dict[str, str]) -> Any:
+def log_scorer(scorer: CompiledScorer, fields: tuple[LeadField, ...], rows: pd.DataFrame, about: dict[str, str]) -> Any:
+    """Log a scorer as an MLflow model named `compiled`; `rows` are its input example, `about` its metadata."""
     with tempfile.TemporaryDirectory(prefix="lead-scoring-compiled-") as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        scorer.save(Path(folder) / ARTIFACT)
+        scorer.save(Path(folder) / FOLDER)
+        code = carried_code(Path(folder) / "code")
         return mlflow.pyfunc.log_model(
             name=NAME,
-            python_model=str(ROOT / "serving" / "compiled" / "mlflow_model.py"),
-            artifacts={ARTIFACT: str(Path(folder) / ARTIFACT)},
-            code_paths=carried_code(Path(folder) / "code"),
+            python_model=str(Path(folder) / "code" / "serving" / "compiled" / "mlflow_model.py"),
+            artifacts={FOLDER: str(Path(folder) / FOLDER)},
+            code_paths=code,
             signature=signature(fields),
             input_example=rows,
             pip_requirements=[f"{name}=={version(name)}" for name in PACKAGES],
@@ -103,7 +112,7 @@ def _log(scorer: CompiledScorer, fields: tuple[LeadField, ...], rows: pd.DataFra
 def carried_code(folder: Path) -> list[str]:
     """The packages that a compiled model needs to load anywhere, written into a folder; their paths."""
     sources = [ROOT / name for name in CARRIED]
-    sources += [p for p in sorted((ROOT / "serving" / "compiled").glob("*.py")) if p.name not in NEEDS_SPARK]
+    sources += [p for p in sorted((ROOT / "serving" / "compiled").glob("*.py")) if p.name not in LEFT_OUT]
     for source in sources:
         target = folder / source.relative_to(ROOT)
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,9 @@
 """score: score a file or folder of leads in one go, by the model version that is in Production."""
 
+import os
 import time
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Annotated
 
 import mlflow
@@ -17,6 +19,9 @@ from pipelines.commands import Switch, run_command
 from pipelines.session import spark_session
 from pipelines.settings import Settings
 from pipelines.tracking import connect, tracked_run
+from serving.compiled.artifact import has_compiled, load_compiled
+from serving.compiled.in_spark import scored_by_compiled
+from serving.compiled.local import full_uri, marker, score_dataset
 from serving.models import load_version
 from serving.ownership import absolute, read_marker, write_marker
 from serving.registry import ResolvedVersion, resolve
@@ -24,6 +29,17 @@ from serving.scoring import scored
 from serving.sources import BadSource, lead_files, naming_unreadable_files
 
 KIND = "scores of a batch"
+# Rows that go to a Python worker at a time: neighbours share branches, so more at a time is faster per lead.
+ARROW_ROWS = "32768"
+
+
+class Engine(StrEnum):
+    """What scores: the compiled scorer in Spark or without it, or the Spark pipeline; auto: the first that is there."""
+
+    AUTO = "auto"
+    COMPILED = "compiled"
+    SPARK = "spark"
+    LOCAL = "local"
 
 
 class OutputTaken(LeadScoringError):
@@ -52,11 +68,18 @@ def score(
     output: Annotated[str, typer.Option(help="folder of the scores; empty: data/scores/batch")] = "",
     overwrite: Annotated[Switch, typer.Option(help="replace the scores of an earlier batch")] = Switch.FALSE,
     version: Annotated[str, typer.Option(help="alias or number of the model version")] = "Production",
+    engine: Annotated[Engine, typer.Option(help="compiled in Spark, Spark pipeline, or compiled without Spark")] = (
+        Engine.AUTO
+    ),
 ) -> None:
     """Score leads into a Parquet folder that appears whole."""
     settings = Settings()
-    with spark_session(settings, "score") as spark:
-        print(run_score(spark, settings, input, output, overwrite=bool(overwrite), version=version))
+    if engine is Engine.LOCAL:
+        print(run_score_locally(settings, input, output, overwrite=bool(overwrite), version=version))
+        return
+    with spark_session(settings, "score", spark__sql__execution__arrow__maxRecordsPerBatch=ARROW_ROWS) as spark:
+        done = run_score(spark, settings, input, output, overwrite=bool(overwrite), version=version, engine=engine)
+        print(done)
 
 
 def run_score(
@@ -67,33 +90,75 @@ def run_score(
     *,
     overwrite: bool = False,
     version: str = "Production",
+    engine: Engine = Engine.AUTO,
 ) -> ScoreSummary:
     """Score a Parquet folder, or a CSV read by the contract, within a tracked run.
 
     The scores are written beside `output` and renamed. NotOurs where `output` holds anything but the scores of a
-    batch; OutputTaken where it holds those and `overwrite` is false; BadSource where the leads cannot be read.
+    batch; OutputTaken where it holds those and `overwrite` is false; BadSource where the leads cannot be read;
+    NotCompiled where `engine` is compiled and the version has no compiled scorer.
     """
     source = absolute(spark, leads or settings.stream)
     target = absolute(spark, output or join(settings.data, "scores", "batch"))
-    asked = {"input": source, "output": target, "overwrite": overwrite, "version": version}
+    asked = {"input": source, "output": target, "overwrite": overwrite, "version": version, "engine": engine.value}
     with tracked_run(settings, "score", asked) as run:
-        start = time.monotonic()
-        _refuse_taken(Storage(spark), source, target, overwrite)
+        start, storage = time.monotonic(), Storage(spark)
+        _refuse_nested(source, target)
+        _refuse_taken(target, read_marker(storage, target, KIND) is not None, overwrite)
         contract = settings.contract()
         frame, quarantined = _read(spark, source, contract)
         resolved = resolve(connect(settings), settings.model_name, version)
-        mlflow.set_tags({"model_name": resolved.name, "model_version": str(resolved.version)})
-        plan = scored(frame, load_version(spark, resolved), resolved, contract)
-        rows = _write(Storage(spark), plan, target, resolved, source)
+        plan = _plan(spark, frame, resolved, contract, engine)
+        rows = _write(storage, plan, target, resolved, source)
         seconds = time.monotonic() - start
-        mlflow.log_metrics({"rows_scored": rows, "rows_quarantined": quarantined, "score_seconds": seconds})
+        _log(resolved, {"rows_scored": rows, "rows_quarantined": quarantined, "score_seconds": seconds})
         return ScoreSummary(run.info.run_id, resolved.version, rows, quarantined, seconds, target)
 
 
-def _refuse_taken(storage: Storage, source: str, target: str, overwrite: bool) -> None:
+def run_score_locally(
+    settings: Settings, leads: str = "", output: str = "", *, overwrite: bool = False, version: str = "Production"
+) -> ScoreSummary:
+    """Score a Parquet folder by the compiled scorer, in this process, within a tracked run; no Spark is started."""
+    source = full_uri(leads or settings.stream)
+    target = full_uri(output or join(settings.data, "scores", "batch"))
+    asked = {"input": source, "output": target, "overwrite": overwrite, "version": version, "engine": "local"}
+    with tracked_run(settings, "score", asked) as run:
+        start = time.monotonic()
+        _refuse_nested(source, target)
+        _refuse_taken(target, marker(target, KIND) is not None, overwrite)
+        resolved = resolve(connect(settings), settings.model_name, version)
+        scorer = load_compiled(resolved)
+        rows = score_dataset(
+            source, target, scorer, resolved, settings.contract(), kind=KIND, threads=os.cpu_count() or 1
+        )
+        seconds = time.monotonic() - start
+        _log(resolved, {"rows_scored": rows, "rows_quarantined": 0, "score_seconds": seconds})
+        return ScoreSummary(run.info.run_id, resolved.version, rows, 0, seconds, target)
+
+
+def _plan(
+    spark: SparkSession, leads: DataFrame, version: ResolvedVersion, contract: Contract, engine: Engine
+) -> DataFrame:
+    """The scoring plan of an engine, noted on the run as the tag `engine`."""
+    compiled = engine is Engine.COMPILED or (engine is Engine.AUTO and has_compiled(version))
+    mlflow.set_tag("engine", "compiled" if compiled else "spark")
+    if compiled:
+        return scored_by_compiled(leads, load_compiled(version), version, contract)
+    return scored(leads, load_version(spark, version), version, contract)
+
+
+def _log(version: ResolvedVersion, metrics: dict[str, float]) -> None:
+    mlflow.set_tags({"model_name": version.name, "model_version": str(version.version)})
+    mlflow.log_metrics(metrics)
+
+
+def _refuse_nested(source: str, target: str) -> None:
     if f"{source}/".startswith(f"{target}/") or f"{target}/".startswith(f"{source}/"):
         raise OutputTaken(f"input {source} and output {target} lie inside one another; name folders beside each other.")
-    if read_marker(storage, target, KIND) is not None and not overwrite:
+
+
+def _refuse_taken(target: str, taken: bool, overwrite: bool) -> None:
+    if taken and not overwrite:
         raise OutputTaken(
             f"{target} holds the scores of an earlier batch; name another output, or give overwrite=true."
         )

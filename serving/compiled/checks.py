@@ -26,7 +26,7 @@ def checked_lead(lead: Mapping[str, Any], description: Description) -> None:
 def refuse_fields(names: Iterable[str], description: Description) -> None:
     """BadLead unless the names are exactly the model's fields; an unanswered field is sent as null."""
     given, known = set(names), description.fields
-    if given == set(known):
+    if given == description.field_set:
         return
     missing = [name for name in known if name not in given]
     unknown = sorted(str(name) for name in given if name not in known)
@@ -53,7 +53,7 @@ def _fault(value: Any, source: NumericInput | CategoryInput) -> str | None:
         if not isinstance(value, str):
             return f"{source.name} is {_shown(value)}, expected text or null"
         return None if len(value) <= source.max_length else _too_long(source, len(value))
-    if isinstance(value, bool) or not isinstance(value, Real):
+    if type(value) not in (float, int) and (isinstance(value, bool) or not isinstance(value, Real)):
         return f"{source.name} is {_shown(value)}, expected a number or null"
     if not source.minimum <= float(value) <= source.maximum or float(value) in (float("inf"), float("-inf")):
         return _out_of_range(source, float(value))

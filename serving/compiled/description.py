@@ -3,6 +3,7 @@
 import json
 import zipfile
 from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -76,10 +77,15 @@ class Description(_Frozen, frozen=True):
     calibration: Calibration | None = Field(None, description="None: the forest's own probability is served")
     grades: Grades | None = Field(None, description="None: no grade")
 
-    @property
+    @cached_property
     def fields(self) -> tuple[str, ...]:
         """Names of the lead's fields that the model reads, each once."""
         return tuple(dict.fromkeys(i.name for i in self.inputs))
+
+    @cached_property
+    def field_set(self) -> frozenset[str]:
+        """The same names, to compare with."""
+        return frozenset(self.fields)
 
 
 @dataclass(frozen=True)

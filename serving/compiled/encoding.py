@@ -15,6 +15,7 @@ from serving.compiled.layout import InputColumns, Layout, code_count
 
 LARGEST_KEY = 2**62
 Codes = npt.NDArray[np.int64]
+WordIndex = dict[str, dict[Any, int]]
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def matrix(encoded: Encoded, rows: npt.NDArray[np.intp], layout: Layout) -> Floa
     return out
 
 
-def one_row(lead: Mapping[str, Any], description: Description, layout: Layout, index: "WordIndex") -> Floats:
+def one_row(lead: Mapping[str, Any], description: Description, layout: Layout, index: WordIndex) -> Floats:
     """The forest's matrix of one lead (1 x layout.width); numbers are floats or None, words are text or None."""
     out = np.zeros((1, layout.width))
     for place in layout.inputs:
@@ -74,16 +75,14 @@ def one_row(lead: Mapping[str, Any], description: Description, layout: Layout, i
         elif isinstance(source, CategoryInput):
             out[0, place.first : place.last] = place.table[index[source.name].get(value, -1)]  # type: ignore[index]
         elif place.table is not None:
-            out[0, place.first : place.last] = place.table[
-                _buckets(_filled(np.array([value], float), source), source)[0]
-            ]
+            code = -1
+            if value is not None or source.fill is not None:
+                code = int(_buckets(_filled(np.array([value], np.float64), source), source)[0])
+            out[0, place.first : place.last] = place.table[code]
         else:
             number = float("nan") if value is None else value
             out[0, place.first] = source.fill if number != number and source.fill is not None else number
     return out
-
-
-WordIndex = dict[str, dict[Any, int]]
 
 
 def word_index(description: Description) -> WordIndex:

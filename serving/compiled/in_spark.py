@@ -41,7 +41,7 @@ def ship(spark: SparkSession, scorer: CompiledScorer) -> Shipped:
     """Send a scorer and this project's code to the executors."""
     _ship_code(spark)
     broadcast = spark.sparkContext.broadcast(packed(scorer))
-    return Shipped(broadcast, int(broadcast._jbroadcast.id()))  # type: ignore[attr-defined]
+    return Shipped(broadcast, int(broadcast._jbroadcast.id()))
 
 
 def scored_by_compiled(

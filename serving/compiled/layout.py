@@ -1,8 +1,10 @@
 """The columns that a forest is asked about: numbers, and one indicator per set of words or buckets it tests."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from serving.compiled.description import CategoryInput, Compiled, Floats, Ints, NumericInput
 
@@ -54,9 +56,8 @@ def layout(compiled: Compiled) -> Layout:
     for index, source in enumerate(description.inputs):
         mine = inner & (trees.slot >= offset) & (trees.slot < offset + source.width)
         onehot = isinstance(source, CategoryInput) and source.onehot
-        asked = sorted(
-            {(int(s), -1 if onehot else int(t)) for s, t in zip(trees.slot[mine], trees.set_of[mine], strict=True)}
-        )
+        tests = zip(trees.slot[mine].tolist(), trees.set_of[mine].tolist(), strict=True)
+        asked = sorted({(slot, -1 if onehot else which) for slot, which in tests})
         first = len(columns)
         columns.update({key: first + i for i, key in enumerate(asked)})
         if asked:
@@ -90,7 +91,9 @@ def _input(
     return InputColumns(index, first, last, table, hot, classes.astype(np.int32).ravel(), thresholds)
 
 
-def _answers(compiled: Compiled, source: NumericInput | CategoryInput, codes: Ints, place: int, which: int) -> Floats:
+def _answers(
+    compiled: Compiled, source: NumericInput | CategoryInput, codes: npt.NDArray[Any], place: int, which: int
+) -> Floats:
     """What every code of an input puts into one column."""
     if isinstance(source, CategoryInput) and source.onehot:
         return (codes == place).astype(np.float64)

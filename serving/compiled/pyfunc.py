@@ -7,7 +7,7 @@ import pandas as pd
 import pyarrow as pa
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import BAD_REQUEST
-from mlflow.pyfunc import PythonModel
+from mlflow.pyfunc.model import PythonModel
 
 from serving.compiled.checks import checked_batch, refuse_fields
 from serving.compiled.errors import BadLead
@@ -18,7 +18,7 @@ ARTIFACT = "compiled"
 FEW = 8
 
 
-class CompiledModel(PythonModel):  # type: ignore[misc]
+class CompiledModel(PythonModel):
     """Leads in, one row per lead out: score (0-100), probability (0-1), prediction (0 or 1), grade (or None).
 
     Every field of the signature must be there as a column; an unanswered field is null. Leads that the contract
@@ -60,4 +60,4 @@ def _records(leads: pd.DataFrame) -> list[dict[str, Any]]:
     """Rows as dictionaries; pandas' NaN in a column of words or numbers is a missing value."""
     names = [str(name) for name in leads.columns]
     rows = zip(*(leads[name].tolist() for name in leads.columns), strict=True)
-    return [{n: None if v != v or v is pd.NA else v for n, v in zip(names, row, strict=True)} for row in rows]
+    return [{n: None if v is pd.NA or v != v else v for n, v in zip(names, row, strict=True)} for row in rows]

@@ -94,12 +94,12 @@ def _set_of(split: dict[str, Any], sets: dict[tuple[int, ...], int]) -> int:
         return -1
     listed = {int(v) for v in split["leftCategoriesOrThreshold"]}
     rest = len(listed) > count // 2
-    row = tuple(int(v in listed or (rest and v >= count)) for v in range(count)) + (int(rest),)
+    row = (*(int(v in listed) for v in range(count)), int(rest))
     return sets.setdefault(row, len(sets))
 
 
 def _padded(rows: list[tuple[int, ...]]) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """Rows of equal length; what lies behind the values of a row, and the last column, is its answer to other values."""
+    """Rows of equal length: behind the values of a row stands its answer to any other value, to the last column."""
     width = max((len(r) for r in rows), default=1)
     return np.array([[*r[:-1], *[r[-1]] * (width - len(r) + 1)] for r in rows], np.bool_).reshape(len(rows), width)
 

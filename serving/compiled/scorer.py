@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from serving.compiled.calibrating import calibrated, grade_codes, steepest
+from serving.compiled.calibrating import calibrated, calibrated_one, grade_codes, grade_of, steepest
 from serving.compiled.checks import checked_lead
 from serving.compiled.description import Compiled, Floats
 from serving.compiled.encoding import Encoded, encode, matrix, one_row, word_index
@@ -105,9 +105,8 @@ class CompiledScorer:
         asked = order[first]
         found = np.empty(len(asked))
         for start in range(0, len(asked), CHUNK):
-            found[start : start + CHUNK] = self._probability(
-                matrix(encoded, asked[start : start + CHUNK], self._layout)
-            )
+            rows = asked[start : start + CHUNK]
+            found[start : start + CHUNK] = self._probability(matrix(encoded, rows, self._layout))
         out = np.empty(len(order))
         out[order] = found[np.cumsum(first) - 1]
         return out
@@ -119,13 +118,15 @@ class CompiledScorer:
         """
         checked_lead(lead, self.description)
         columns = one_row(lead, self.description, self._layout, self._words)
-        served = self._served(self._probability(columns))
-        probability = float(served.probability[0])
+        probability = float(self._probability(columns)[0])
+        calibration, grades = self.description.calibration, self.description.grades
+        if calibration is not None:
+            probability = calibrated_one(probability, calibration)
         return {
-            "score": math.floor(probability * 1000 + 0.5) / 10,
+            "score": math.floor(probability * 100 * 10 + 0.5) / 10,
             "probability": probability,
             "prediction": int(probability >= TIE),
-            "grade": None if served.grade is None else served.labels[int(served.grade[0])],
+            "grade": None if grades is None else grade_of(probability, grades),
         }
 
     def _probability(self, columns: Floats) -> Floats:

@@ -1,0 +1,1 @@
+"""Measurements: what scoring, training and streaming cost here."""

@@ -1,0 +1,199 @@
+"""Scoring Parquet files on one machine without Spark: batches through threads, and an output that appears whole."""
+
+import json
+import posixpath
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+
+from features.contract import Contract, Kind
+from serving.compiled.errors import BadLead
+from serving.compiled.scorer import CompiledScorer
+from serving.errors import ServingError
+from serving.ownership import MARKER, NotOurs
+from serving.registry import ResolvedVersion
+
+BATCH_ROWS = 65_536
+ROWS_PER_FILE = 4_000_000
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class BadDataset(ServingError):
+    """The leads to score cannot be read as Parquet files, or are not there."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A folder by URI or local path, opened by Arrow's file systems (file:, s3:, gs:, hdfs:)."""
+
+    files: pafs.FileSystem
+    path: str
+
+    @classmethod
+    def of(cls, uri: str) -> "Place":
+        """Open a URI; BadDataset where Arrow has no file system for it."""
+        try:
+            # Spark writes s3a: where Arrow writes s3:, and file:/ where Arrow writes file:///.
+            said = uri.replace("s3a://", "s3://", 1)
+            said = f"file://{said.removeprefix('file:')}" if said.startswith("file:/") and said[6:7] != "/" else said
+            return cls(*(pafs.FileSystem.from_uri(said) if "://" in said else (pafs.LocalFileSystem(), said)))
+        except (pa.ArrowInvalid, OSError, ValueError) as error:
+            raise BadDataset(f"{uri} cannot be opened without Spark ({error}); score with engine=compiled.") from None
+
+    def entries(self) -> list[pafs.FileInfo]:
+        """What the folder holds; nothing where it is not there."""
+        return list(self.files.get_file_info(pafs.FileSelector(self.path, allow_not_found=True)))
+
+
+def full_uri(uri: str) -> str:
+    """A local path from the root; any other URI as it is."""
+    return uri if ":/" in uri else posixpath.abspath(uri)
+
+
+def marker(folder: str, kind: str) -> dict[str, Any] | None:
+    """What the marker of a folder of this kind says, or None where the folder is absent or empty; NotOurs otherwise."""
+    place = Place.of(folder)
+    path = posixpath.join(place.path, MARKER)
+    entries = place.entries()
+    if not entries:
+        return None
+    found: dict[str, Any] = {}
+    if any(e.base_name == MARKER for e in entries):
+        with place.files.open_input_stream(path) as file:
+            found = json.loads(file.read())
+    if found.get("kind") != kind:
+        raise NotOurs(f"{folder} is not empty and does not hold the {kind}; name a new or an empty folder.")
+    return found
+
+
+def score_dataset(
+    source: str,
+    output: str,
+    compiled: CompiledScorer,
+    version: ResolvedVersion,
+    contract: Contract,
+    *,
+    kind: str,
+    threads: int = 2,
+    batch_rows: int = BATCH_ROWS,
+) -> int:
+    """Score a folder of Parquet files into `output`, with the columns of `scored_by_compiled`; the number of leads.
+
+    The scores are written beside `output` and renamed into its place, replacing what was there; where anything
+    fails nothing is left. Memory holds about `2 * threads` batches of `batch_rows` leads. `kind` goes into the
+    marker of the output. BadDataset where there is nothing to read, BadLead for wrong columns.
+    """
+    place = Place.of(output.rstrip("/"))
+    staged = posixpath.join(posixpath.dirname(place.path), f".{posixpath.basename(place.path)}.part")
+    leads = _dataset(source, compiled, contract)
+    columns = _columns(leads.schema, compiled, contract)
+    now = datetime.now(UTC)
+    _delete(place.files, staged)
+    try:
+        place.files.create_dir(staged, recursive=True)
+        scan = leads.to_batches(columns=columns, batch_size=batch_rows, batch_readahead=4, fragment_readahead=1)
+
+        def score(batch: pa.RecordBatch) -> pa.RecordBatch:
+            return scored_batch(batch, compiled, version, contract, now)
+
+        with ThreadPoolExecutor(threads) as pool:
+            empty = score(pa.RecordBatch.from_pylist([], pa.schema([leads.schema.field(name) for name in columns])))
+            rows = _write(place.files, staged, empty.schema, _in_order(pool, score, scan, ahead=2 * threads))
+        about = {"kind": kind, "model": version.name, "version": str(version.version), "source": source}
+        with place.files.open_output_stream(posixpath.join(staged, MARKER)) as out:
+            out.write(json.dumps(about, indent=2, sort_keys=True).encode())
+        _delete(place.files, place.path)
+        place.files.move(staged, place.path)
+        return rows
+    except (pa.ArrowInvalid, OSError) as error:
+        raise BadDataset(f"{source} cannot be scored: {str(error).splitlines()[0][:300]}") from error
+    finally:
+        _delete(place.files, staged)
+
+
+def scored_batch(
+    batch: pa.RecordBatch, compiled: CompiledScorer, version: ResolvedVersion, contract: Contract, now: datetime
+) -> pa.RecordBatch:
+    """Scores of a batch: id, score, probability, prediction, grade, model_version, scored_at, label if carried."""
+    scores, rows = compiled.score(batch), batch.num_rows
+    label = contract.label.name
+    columns: dict[str, Any] = {
+        contract.id.name: batch.column(contract.id.name).cast(pa.string()),
+        "score": pa.array(scores.score),
+        "probability": pa.array(scores.probability),
+        "prediction": pa.array(scores.prediction),
+        "grade": scores.grades(),
+        "model_version": pa.array(np.full(rows, version.version, np.int32)),
+        "scored_at": pa.array([now], pa.timestamp("us", tz="UTC")).take(pa.array(np.zeros(rows, np.int8))),
+    }
+    if label in batch.schema.names:
+        columns[label] = batch.column(label)
+    return pa.RecordBatch.from_pydict(columns)
+
+
+def _dataset(source: str, compiled: CompiledScorer, contract: Contract) -> Any:
+    """The Parquet files of a folder; words are read as dictionaries, which are looked up once per file."""
+    place = Place.of(source)
+    if not place.entries():
+        raise BadDataset(f"there are no Parquet files at {source}; name a folder that holds leads.")
+    words = [f.name for f in contract.fields if f.kind is Kind.CATEGORY and f.name in compiled.description.fields]
+    form = ds.ParquetFileFormat(read_options=ds.ParquetReadOptions(dictionary_columns=words))
+    try:
+        return ds.dataset(place.path, filesystem=place.files, format=form)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise BadDataset(f"{source} holds no Parquet files ({str(error).splitlines()[0][:200]}).") from error
+
+
+def _columns(schema: pa.Schema, compiled: CompiledScorer, contract: Contract) -> list[str]:
+    needed = list(dict.fromkeys([contract.id.name, *compiled.description.fields]))
+    missing = [name for name in needed if name not in schema.names]
+    if missing:
+        raise BadLead(
+            f"the leads lack {', '.join(missing)}, which the model and the contract {contract.name!r} need. Prepare "
+            "the leads by the contract, or serve a version of another feature set."
+        )
+    return needed + ([contract.label.name] if contract.label.name in schema.names else [])
+
+
+def _in_order(
+    pool: ThreadPoolExecutor, function: Callable[[Item], Result], items: Iterable[Item], ahead: int
+) -> Iterator[Result]:
+    """Results in the order of the items, with at most `ahead` of them begun and not yet taken."""
+    begun: deque[Future[Result]] = deque()
+    for item in items:
+        begun.append(pool.submit(function, item))
+        if len(begun) >= ahead:
+            yield begun.popleft().result()
+    while begun:
+        yield begun.popleft().result()
+
+
+def _write(files: pafs.FileSystem, folder: str, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> int:
+    """Write batches into numbered files of a few million rows, at least one; the number of rows."""
+    rows, number = 0, 0
+    while number == 0 or rows >= number * ROWS_PER_FILE:
+        path = posixpath.join(folder, f"part-{number:05d}.snappy.parquet")
+        number += 1
+        with pq.ParquetWriter(path, schema, filesystem=files) as writer:
+            for batch in batches:
+                writer.write_batch(batch)
+                rows += batch.num_rows
+                if rows >= number * ROWS_PER_FILE:
+                    break
+    return rows
+
+
+def _delete(files: pafs.FileSystem, path: str) -> None:
+    if files.get_file_info(path).type is pafs.FileType.Directory:
+        files.delete_dir(path)

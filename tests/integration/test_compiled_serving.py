@@ -1,0 +1,129 @@
+"""`mlflow models serve` on a compiled model: the client of docs/serving.md, and requests that are refused."""
+
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+import requests
+
+from features.contract import Kind
+from pipelines.compiled import log_scorer
+from pipelines.settings import ROOT
+from serving.compiled.description import CategoryInput, Compiled, Description, NumericInput, Trees
+from serving.compiled.scorer import CompiledScorer
+from tests.service_process import free_ports
+
+CLIENT = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "serving.md").read_text(encoding="utf-8"), re.S)[0]
+
+
+def a_stump(fields) -> CompiledScorer:
+    """A model of the contract's fields that asks one question: more than 600 seconds on the site?"""
+    inputs = tuple(
+        NumericInput(name=f.name, fill=0.0, minimum=f.limits.min, maximum=f.limits.max)
+        if f.kind is Kind.NUMERIC
+        else CategoryInput(name=f.name, labels=("No", "Yes"), slots=3, max_length=f.max_length)
+        for f in fields
+    )
+    place = [i.name for i in inputs].index("TotalBrowsingTime")
+    slot = sum(i.width for i in inputs[:place])
+    nan = float("nan")
+    trees = Trees(
+        roots=np.array([0], np.int32),
+        slot=np.array([slot, -1, -1], np.int32),
+        threshold=np.array([600.0, nan, nan]),
+        set_of=np.full(3, -1, np.int32),
+        left=np.array([1, -1, -1], np.int32),
+        right=np.array([2, -1, -1], np.int32),
+        leaf0=np.array([nan, 0.75, 0.25]),
+        leaf1=np.array([nan, 0.25, 0.75]),
+        count=np.array([2.0, 1.0, 1.0]),
+        sets=np.zeros((0, 1), np.bool_),
+    )
+    return CompiledScorer(Compiled(Description(inputs=inputs, link="votes"), trees))
+
+
+@pytest.fixture(scope="module")
+def server(contract, tmp_path_factory):
+    """A stump of the shipped contract behind MLflow's scoring server; its address and a lead it accepts."""
+    folder = tmp_path_factory.mktemp("serving")
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(f"sqlite:///{folder / 'mlflow.db'}")
+    try:
+        mlflow.set_experiment(experiment_id=mlflow.create_experiment("s", (folder / "artifacts").as_uri()))
+        fields = contract.feature_set("available")
+        lead = {f.name: 1.0 if f.kind is Kind.NUMERIC else "No" for f in fields}
+        with mlflow.start_run():
+            info = log_scorer(a_stump(fields), fields, pd.DataFrame([lead]), {})
+        model = mlflow.artifacts.download_artifacts(info.model_uri, dst_path=str(folder / "model"))
+    finally:
+        mlflow.set_tracking_uri(before)
+    port = free_ports(1)[0]
+    command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", model, "--env-manager", "local"]
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen(
+            [*command, "-h", "127.0.0.1", "-p", str(port)],
+            env={**kept, "PATH": path, "MLFLOW_DISABLE_TELEMETRY": "true"},
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            cwd=folder,
+            start_new_session=True,
+        )
+    try:
+        _await(f"http://127.0.0.1:{port}/ping", process)
+        yield f"http://127.0.0.1:{port}/invocations", lead
+    finally:
+        os.killpg(process.pid, 15)
+        process.wait(30)
+
+
+def _await(address: str, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 180
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            if requests.get(address, timeout=2).ok:
+                return
+        except requests.RequestException:
+            time.sleep(0.2)
+    raise AssertionError(f"the scoring server did not answer at {address} (exit code {process.poll()})")
+
+
+def test_the_documented_client_gets_a_score(server, capsys):
+    exec(CLIENT.replace("http://127.0.0.1:5001/invocations", server[0]), {})
+    assert capsys.readouterr().out.split() == ["75.0", "0.75", "1", "None"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"City": 5}, "City is 5 (int), expected text or null"),
+        ({"TotalVisits": "many"}, "TotalVisits"),
+        ({"TotalVisits": -1}, "TotalVisits is -1, expected 0 to 100000 or null"),
+        ({"City": "x" * 257}, "City has 257 characters, at most 256 are allowed"),
+    ],
+)
+def test_a_lead_that_the_contract_refuses_is_answered_with_400(server, change, said):
+    address, lead = server
+    reply = requests.post(address, json={"dataframe_records": [{**lead, **change}]}, timeout=30)
+    assert (reply.status_code, said in reply.text) == (400, True), reply.text
+
+
+def test_a_misspelt_field_is_answered_with_400(server):
+    address, lead = server
+    wrong = {("Citty" if name == "City" else name): value for name, value in lead.items()}
+    reply = requests.post(address, json={"dataframe_records": [wrong]}, timeout=30)
+    assert reply.status_code == 400
+    assert "lacks City" in reply.text
+
+
+def test_a_request_that_is_no_json_is_answered_with_400(server):
+    sent = requests.post(server[0], data="{", headers={"content-type": "application/json"}, timeout=30)
+    assert sent.status_code == 400

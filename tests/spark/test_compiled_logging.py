@@ -1,0 +1,152 @@
+"""The compiled artifact of a run: logged after parity, served by MLflow, used by score."""
+
+import logging
+import shutil
+from pathlib import Path
+
+import mlflow
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from pipelines.compiled import log_compiled
+from pipelines.score import Engine, OutputTaken, run_score, run_score_locally
+from pipelines.tracking import LoggedModel, connect, log_model, register_model
+from serving.compiled import parity as parity_module
+from serving.compiled.artifact import NotCompiled, load_compiled
+from serving.compiled.local import BadDataset
+from serving.ownership import NotOurs
+from serving.registry import resolve
+from tests.leads import small_contract, small_leads
+from tests.served import served, small_model, write_files
+
+FIELDS = small_contract().feature_set("available")
+LEAD = {"Visits": 3.0, "Seconds": 120.0, "City": "Mumbai"}
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory, spark):
+    """Version 1 was logged without a compiled scorer, version 2, in Production, with one."""
+    model = small_model(spark)
+    with served(spark, tmp_path_factory.mktemp("compiled"), model) as settings:
+        leads = small_leads(spark, 40)
+        with mlflow.start_run():
+            logged = log_model(model, FIELDS, leads)
+            tags = log_compiled(logged, model, FIELDS, leads)
+            number = register_model(settings.model_name, logged, tags)
+        connect(settings).set_registered_model_alias(settings.model_name, "Production", str(number))
+        write_files(leads.drop("Bought"), Path(settings.stream), files=2)
+        yield settings
+
+
+@pytest.fixture(scope="module")
+def version(settings):
+    return resolve(connect(settings), settings.model_name)
+
+
+@pytest.fixture(scope="module")
+def pyfunc(version):
+    return mlflow.pyfunc.load_model(version.tags["compiled_uri"])
+
+
+def by_id(folder) -> dict[str, tuple]:
+    rows = pq.read_table(folder).to_pylist()
+    return {r["LeadId"]: (r["score"], r["probability"], r["prediction"], r["model_version"]) for r in rows}
+
+
+def test_a_compiled_model_that_agrees_with_spark_is_logged_and_tagged(version):
+    assert version.tags["compiled"] == "ok"
+    assert float(version.tags["compiled_difference"]) < 1e-6
+
+
+def test_a_compiled_model_names_the_run_and_the_model_it_came_from(version, pyfunc):
+    about = pyfunc.metadata.metadata
+    assert about["run_id"] == version.run_id
+    assert about["spark_model"].endswith("/model") or about["spark_model"].startswith("models:/")
+
+
+def test_mlflow_scores_leads_by_the_compiled_model(version, pyfunc):
+    found = pyfunc.predict(pd.DataFrame([LEAD, {**LEAD, "City": None}]))
+    assert list(found.columns) == ["score", "probability", "prediction", "grade"]
+    assert found.probability[0] == load_compiled(version).score_one(LEAD)["probability"]
+
+
+def test_many_leads_and_few_score_the_same(pyfunc):
+    many = pd.DataFrame([LEAD] * 20)
+    assert pyfunc.predict(many).score[19] == pyfunc.predict(many[:1]).score[0]
+
+
+def test_a_batch_out_of_range_is_refused_unless_told_otherwise(pyfunc):
+    leads = pd.DataFrame([LEAD] * 20 + [{**LEAD, "Visits": 1001.0}])
+    with pytest.raises(mlflow.MlflowException, match="row 20: Visits is 1001, expected -inf to 1000") as refused:
+        pyfunc.predict(leads)
+    assert refused.value.get_http_status_code() == 400
+    assert len(pyfunc.predict(leads, params={"check": False})) == 21
+
+
+def test_a_column_that_is_not_sent_is_a_bad_request(pyfunc):
+    with pytest.raises(mlflow.MlflowException, match="lacks City"):
+        pyfunc.predict(pd.DataFrame([{"Visits": 1.0, "Seconds": 2.0, "Citty": "x"}]))
+
+
+def test_all_engines_give_the_same_scores(spark, settings, tmp_path):
+    for engine in (Engine.SPARK, Engine.COMPILED):
+        run_score(spark, settings, output=str(tmp_path / engine), engine=engine)
+    run_score_locally(settings, output=str(tmp_path / "local"))
+    scores = {name: by_id(tmp_path / name) for name in ("spark", "compiled", "local")}
+    assert len(scores["local"]) == 40
+    assert scores["local"] == scores["compiled"]
+    for lead, (score, probability, *rest) in scores["spark"].items():
+        assert scores["compiled"][lead] == (score, pytest.approx(probability, abs=1e-12), *rest)
+
+
+def test_local_scores_have_the_types_of_spark_scores(spark, settings, tmp_path):
+    run_score(spark, settings, output=str(tmp_path / "spark"), engine=Engine.COMPILED)
+    run_score_locally(settings, output=str(tmp_path / "local"))
+    assert spark.read.parquet(str(tmp_path / "local")).dtypes == spark.read.parquet(str(tmp_path / "spark")).dtypes
+
+
+def test_auto_takes_the_compiled_scorer_where_there_is_one(spark, settings, tmp_path):
+    engines = {}
+    for number in ("1", "2"):
+        run = run_score(spark, settings, output=str(tmp_path / number), version=number).run_id
+        engines[number] = mlflow.get_run(run).data.tags["engine"]
+    assert engines == {"1": "spark", "2": "compiled"}
+
+
+def test_a_version_without_a_compiled_scorer_is_named(spark, settings, tmp_path):
+    with pytest.raises(NotCompiled, match="version 1 has no compiled scorer"):
+        run_score(spark, settings, output=str(tmp_path / "out"), version="1", engine=Engine.COMPILED)
+
+
+def test_local_scores_of_an_earlier_batch_are_replaced_only_on_demand(settings, tmp_path):
+    run_score_locally(settings, output=str(tmp_path / "out"))
+    with pytest.raises(OutputTaken):
+        run_score_locally(settings, output=str(tmp_path / "out"))
+    assert run_score_locally(settings, output=str(tmp_path / "out"), overwrite=True).rows == 40
+
+
+def test_local_scoring_never_overwrites_someone_elses_folder(settings, tmp_path):
+    (tmp_path / "precious.txt").write_text("mine")
+    with pytest.raises(NotOurs):
+        run_score_locally(settings, output=str(tmp_path), overwrite=True)
+    assert (tmp_path / "precious.txt").read_text() == "mine"
+
+
+def test_local_scoring_that_fails_leaves_nothing(settings, tmp_path):
+    shutil.copytree(settings.stream, tmp_path / "in")
+    sorted((tmp_path / "in").iterdir())[-1].write_bytes(b"PAR1 this is no parquet PAR1")
+    with pytest.raises(BadDataset):
+        run_score_locally(settings, str(tmp_path / "in"), str(tmp_path / "out"))
+    assert [p.name for p in tmp_path.iterdir()] == ["in"]
+
+
+def test_a_model_that_differs_from_spark_is_not_logged(spark, settings, monkeypatch, caplog):
+    model, leads = small_model(spark), small_leads(spark, 20)
+    address = resolve(connect(settings), settings.model_name).uri
+    monkeypatch.setattr("pipelines.compiled.parity", lambda *_: parity_module.Parity(20, 0.3, 0))
+    with mlflow.start_run() as run, caplog.at_level(logging.WARNING):
+        tags = log_compiled(LoggedModel(address, 0), model, FIELDS, leads)
+    assert tags == {"compiled": "differs", "compiled_difference": "0.3"}
+    assert "differs from Spark by 0.3" in caplog.text
+    assert mlflow.search_logged_models(filter_string=f"source_run_id='{run.info.run_id}'", output_format="list") == []

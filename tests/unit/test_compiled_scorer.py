@@ -1,0 +1,152 @@
+"""The compiled scorer without Spark: a tree written by hand, its artifact, and leads that are refused."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from pipelines.compiled import carried_code
+from serving.compiled.calibrating import calibrated, grade_codes
+from serving.compiled.description import Calibration, CategoryInput, Compiled, Description, Grades, NumericInput, Trees
+from serving.compiled.errors import BadLead, CompiledUnreadable
+from serving.compiled.scorer import CompiledScorer, packed, unpacked
+
+TENTH = 0.1
+NAN, INF = float("nan"), float("inf")
+
+
+def by_hand(calibration: Calibration | None = None) -> Compiled:
+    """One tree: City is Pune -> 0.9; else Seconds at most a tenth -> 0.2; else 0.4. Missing Seconds are 5."""
+    inputs = (
+        NumericInput(name="Seconds", fill=5.0, minimum=0.0, maximum=1e6),
+        CategoryInput(name="City", labels=("Mumbai", "Pune"), slots=3, max_length=20),
+    )
+    trees = Trees(
+        roots=np.array([0], np.int32),
+        slot=np.array([2, -1, 0, -1, -1], np.int32),
+        threshold=np.array([NAN, NAN, TENTH, NAN, NAN]),
+        set_of=np.array([0, -1, -1, -1, -1], np.int32),
+        left=np.array([1, -1, 3, -1, -1], np.int32),
+        right=np.array([2, -1, 4, -1, -1], np.int32),
+        leaf0=np.array([NAN, 0.1, NAN, 0.8, 0.6]),
+        leaf1=np.array([NAN, 0.9, NAN, 0.2, 0.4]),
+        count=np.array([10.0, 5, 5, 3, 2]),
+        sets=np.array([[False, True, False]]),
+    )
+    return Compiled(Description(inputs=inputs, link="votes", calibration=calibration), trees)
+
+
+@pytest.fixture(scope="module")
+def scorer():
+    return CompiledScorer(by_hand())
+
+
+def leads(seconds: list, cities: list) -> pa.Table:
+    return pa.table({"Seconds": pa.array(seconds, pa.float64()), "City": pa.array(cities, pa.string())})
+
+
+@pytest.mark.parametrize(
+    ("seconds", "city", "expected"),
+    [
+        (1.0, "Pune", 0.9),
+        (TENTH, "Mumbai", 0.2),
+        (np.nextafter(TENTH, 1), "Mumbai", 0.4),
+        (np.nextafter(TENTH, 0), "Mumbai", 0.2),
+        (None, "Mumbai", 0.4),
+        (NAN, None, 0.4),
+        (-INF, "Atlantis", 0.2),
+        (INF, "Pune ", 0.4),
+    ],
+)
+def test_a_lead_falls_to_the_leaf_that_the_tree_sends_it_to(scorer, seconds, city, expected):
+    assert scorer.score(leads([seconds], [city])).probability.tolist() == [expected]
+
+
+def test_scores_keep_the_order_of_the_leads(scorer):
+    found = scorer.score(leads([9.0, 0.0, 9.0, 0.0], ["Mumbai", "Pune", "Pune", "Mumbai"]))
+    assert found.probability.tolist() == [0.4, 0.9, 0.9, 0.2]
+
+
+def test_words_read_as_dictionaries_score_the_same(scorer):
+    plain = leads([1.0, 1.0, 1.0], ["Pune", None, "Atlantis"])
+    coded = plain.set_column(1, "City", plain["City"].dictionary_encode())
+    assert scorer.score(coded).probability.tolist() == scorer.score(plain).probability.tolist()
+
+
+def test_an_empty_batch_gives_no_scores(scorer):
+    assert len(scorer.score(leads([], [])).probability) == 0
+
+
+def test_a_column_of_another_type_is_refused_by_name(scorer):
+    with pytest.raises(BadLead, match="Seconds is string, expected a number"):
+        scorer.score(pa.table({"Seconds": ["1"], "City": ["Pune"]}))
+
+
+def test_a_score_is_in_percent_with_one_decimal(scorer):
+    said = scorer.score_one({"Seconds": 3.0, "City": "Pune"})
+    assert said == {"score": 90.0, "probability": 0.9, "prediction": 1, "grade": None}
+
+
+@pytest.mark.parametrize(
+    ("lead", "said"),
+    [
+        ({"Seconds": 1.0}, "lacks City"),
+        ({"Seconds": 1.0, "City": "Pune", "Citty": "x"}, "Citty is no field of the model; did you mean City"),
+        ({"Seconds": "1", "City": "Pune"}, "Seconds is '1' .str., expected a number or null"),
+        ({"Seconds": True, "City": "Pune"}, "Seconds is True .bool., expected a number or null"),
+        ({"Seconds": -1, "City": "Pune"}, "Seconds is -1, expected 0 to 1e.06 or null"),
+        ({"Seconds": NAN, "City": "Pune"}, "Seconds is nan"),
+        ({"Seconds": 1, "City": 5}, "City is 5 .int., expected text or null"),
+        ({"Seconds": 1, "City": "P" * 21}, "City has 21 characters, at most 20"),
+    ],
+)
+def test_a_lead_outside_the_contract_is_refused_with_its_fault(scorer, lead, said):
+    with pytest.raises(BadLead, match=said):
+        scorer.score_one(lead)
+
+
+def test_calibration_is_exact_on_a_boundary_straight_between_and_level_outside():
+    line = Calibration(boundaries=(0.2, 0.4, 0.8), predictions=(0.1, 0.3, 0.9))
+    found = calibrated(np.array([0.0, 0.2, 0.3, 0.4, 0.6, 0.8, 1.0]), line)
+    assert found.tolist() == pytest.approx([0.1, 0.1, 0.2, 0.3, 0.6, 0.9, 0.9])
+    assert found[3] == 0.3
+
+
+def test_a_grade_begins_at_its_cut():
+    grades = Grades(splits=(-INF, 0.2, 0.8, INF), labels=("C", "B", "A"))
+    assert grade_codes(np.array([0.19, 0.2, 0.8]), grades).tolist() == [0, 1, 2]
+
+
+def test_where_calibration_jumps_the_votes_for_both_labels_decide():
+    jump = Calibration(boundaries=(0.4, np.nextafter(0.4, 1)), predictions=(0.0, 1.0))
+    scorer = CompiledScorer(by_hand(jump))
+    assert scorer.score(leads([9.0], ["Mumbai"])).probability.tolist() == [0.0]
+
+
+def test_a_scorer_travels_as_bytes(scorer):
+    table = leads([1.0, 0.0], ["Mumbai", "Mumbai"])
+    assert unpacked(packed(scorer)).score(table).probability.tolist() == scorer.score(table).probability.tolist()
+
+
+@pytest.mark.parametrize("name", ["description.json", "trees.npz", "forest.onnx"])
+def test_a_damaged_artifact_is_refused(scorer, tmp_path, name):
+    scorer.save(tmp_path)
+    (tmp_path / name).write_bytes(b"{")
+    with pytest.raises(CompiledUnreadable):
+        CompiledScorer.load(tmp_path)
+
+
+def test_the_code_that_a_model_carries_scores_without_spark(scorer, tmp_path):
+    scorer.save(tmp_path / "artifact")
+    carried_code(tmp_path / "code")
+    program = (
+        "import sys; from pathlib import Path; from serving.compiled.scorer import CompiledScorer; "
+        f"s = CompiledScorer.load(Path({str(tmp_path / 'artifact')!r})); "
+        "print(s.score_one({'Seconds': 1.0, 'City': 'Pune'})['score'], 'pyspark' in sys.modules)"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=tmp_path / "code"
+    )
+    assert ended.stdout.split() == ["90.0", "False"], ended.stderr
