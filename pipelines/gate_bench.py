@@ -1,12 +1,10 @@
 """What promote collects of a candidate for the gate: each attempt is a check, and what fails is missing after it."""
 
 import json
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import mlflow
@@ -23,11 +21,9 @@ from evaluation.grades import GradeTable, grade_table
 from evaluation.scored_sample import collect_scored
 from features.contract import Contract, Kind
 from features.stages import GRADE, served_probability
-from pipelines import compiled
 from pipelines.datasets import Prepared
+from serving.compiled.artifact import DIFFERENCE, DIFFERS, STATE, has_compiled, load_compiled
 from serving.compiled.parity import parity
-from serving.compiled.pyfunc import ARTIFACT
-from serving.compiled.scorer import CompiledScorer
 from serving.models import load_version, typed_columns
 from serving.registry import ResolvedVersion
 from serving.scoring import input_columns, scored
@@ -194,15 +190,11 @@ def _parity(candidate: ResolvedVersion, model: PipelineModel, bench: Bench) -> l
 
 def _compiled_parity(candidate: ResolvedVersion, model: PipelineModel, leads: DataFrame) -> list[Parity]:
     """The compiled scorer against the pipeline; a version that could not be compiled is served by Spark alone."""
-    state = candidate.tags.get(compiled.STATE, "")
-    if state == compiled.DIFFERS:
-        return [Parity("compiled", 1, float(candidate.tags[compiled.DIFFERENCE]))]
-    if state != compiled.OK:
+    if candidate.tags.get(STATE) == DIFFERS:
+        return [Parity("compiled", 1, float(candidate.tags[DIFFERENCE]))]
+    if not has_compiled(candidate):
         return []
-    with tempfile.TemporaryDirectory(prefix="lead-scoring-gate-") as folder:
-        address = f"{candidate.tags[compiled.ADDRESS]}/artifacts/{ARTIFACT}"
-        scorer = CompiledScorer.load(Path(mlflow.artifacts.download_artifacts(address, dst_path=folder)))
-        told = parity(model, scorer, leads)
+    told = parity(model, load_compiled(candidate), leads)
     # A grade that differs is a difference, however close the probabilities are.
     return [Parity("compiled", told.rows, 1.0 if told.grades_differ else told.max_difference)]
 

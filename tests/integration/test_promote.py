@@ -19,6 +19,7 @@ from features.splits import with_group
 from features.stages import ForestParams, pipeline
 from features.storage import Storage
 from pipelines.commands import run_command
+from pipelines.compare import NoSuchRun, run_compare
 from pipelines.gate_bench import LEAKS
 from pipelines.promote import GateRefused, NoCandidate, promote, run_promote
 from pipelines.rollback import rollback, run_rollback
@@ -342,6 +343,25 @@ def test_an_equal_model_passes_every_check(registry):
     registry.serve(registry.add("good", 0.75))
     registry.add("good", 0.75)
     assert registry.promote("2").version == 2
+
+
+def test_a_comparison_of_a_version_and_a_run_is_logged_as_a_run(registry):
+    registry.serve(registry.add("good", 0.75))
+    weak = resolve(registry.client, registry.settings.model_name, str(registry.add("weak", 0.65)))
+    registry.client.set_tag(weak.run_id, "features", "City")
+    compared = run_compare(registry.spark, registry.settings, "Production", weak.run_id, top=3)
+    told = json.loads(registry.artifact("comparison.json"))
+    assert registry.audit().info.run_id == compared.run_id
+    assert (told["first"], told["second"]) == ("version 1", f"run {weak.run_id[:8]}")
+    assert told["second_less_first"]["metrics"]["auc_roc"]["value"] < 0
+    assert len(told["changed_leads"]) == 3
+    assert "Changed leads" in registry.artifact("comparison.html")
+
+
+def test_a_comparison_with_a_run_that_does_not_exist_is_refused(registry):
+    registry.serve(registry.add("good", 0.75))
+    with pytest.raises(NoSuchRun, match="holds no run"):
+        run_compare(registry.spark, registry.settings, second="0" * 32)
 
 
 def test_an_evaluator_that_raises_refuses(registry, monkeypatch):
