@@ -22,6 +22,7 @@ from features.stages import GRADE, forest_of, positive_probability, scored_colum
 from features.storage import join
 from pipelines.compiled import log_compiled
 from pipelines.datasets import Prepared
+from pipelines.documents import log_documents
 from pipelines.evidence import log_evidence
 from pipelines.settings import Settings
 from pipelines.tracking import log_figures, log_model, register_model
@@ -85,6 +86,7 @@ def report(
     if register:
         version = register_model(settings.model_name, logged, tags | _metric_tags(metrics))
         mlflow.set_tag("model_version", version)
+    log_documents(settings, data.manifest, run.info.run_id, version)
     return Reported(run.info.run_id, metrics, version)
 
 

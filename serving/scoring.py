@@ -85,7 +85,7 @@ def scored_events(events: DataFrame, model: PipelineModel, version: ResolvedVers
     when the micro-batch was planned, the same when the batch is repeated. UnfitLeads as in `scored`.
     """
     names = input_columns(model)
-    features = _typed_features(events.schema, names, contract)
+    features = typed_features(events.schema, names, contract)
     carried = ["event_id", "event_time", "origin", "position", contract.id.name, contract.label.name, "raw"]
     reason = F.coalesce("reason", F.when(all_null([F.col(n) for n in names]), UNANSWERED)).alias("reason")
     predicted = model.transform(events.select(*carried, reason, *features))

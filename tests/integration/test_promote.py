@@ -3,18 +3,24 @@
 import json
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import mlflow
 import pytest
 from mlflow import MlflowClient
+from pyspark.ml import PipelineModel, Transformer
+from pyspark.ml.linalg import Vectors
+from pyspark.ml.regression import IsotonicRegression
 from pyspark.sql import SparkSession
 
+from features.splits import with_group
 from features.stages import ForestParams, pipeline
 from features.storage import Storage
 from pipelines.commands import run_command
+from pipelines.compare import NoSuchRun, run_compare
+from pipelines.gate_bench import LEAKS
 from pipelines.promote import GateRefused, NoCandidate, promote, run_promote
 from pipelines.rollback import rollback, run_rollback
 from pipelines.settings import Settings
@@ -23,13 +29,34 @@ from serving.registry import NoSuchVersion, NothingToRollBack, move_production, 
 from tests.leads import SMALL, small_contract, small_leads
 
 DATA_HASH = "0123456789abcdef"
-GATE = "min_auc: 0.6\nmax_auc_drop: 0.01\nmin_test_leads: 50\n"
-# The fields and the forest of each model; `weak` knows too little to be promoted over `good`.
+# The small forests are not calibrated, and a busy machine must not refuse them for their time.
+GATE = "newest_share: 1.0\nmin_auc: 0.6\nmin_test_leads: 50\nmax_ece: 0.1\nmax_cost_factor: 50.0\n"
+CONTRACT = SMALL + "slice_by: [City]\n"
+# The fields and the forest of each model. `weak` knows too little to be promoted over `good`; `shy` is `good` with
+# every probability cubed.
 MODELS = {
     "good": (("Visits", "Seconds", "City"), ForestParams(trees=10, depth=4)),
     "weak": (("City",), ForestParams(trees=2, depth=2)),
     "leaky": (("Visits", "City", "Tag"), ForestParams(trees=10, depth=4)),
+    "shy": (("Visits", "Seconds", "City"), ForestParams(trees=10, depth=4)),
 }
+
+
+# Tags by which every judged version, passed or refused, names its last audit.
+AUDITED = ("gate_run_id", "gate_report", "gate_result")
+
+
+def said_of(model: str, auc: float) -> dict[str, str]:
+    """Tags of a version as train leaves them."""
+    names = MODELS[model][0]
+    late = ",".join(small_contract().late_fields(names))
+    return {"features": ",".join(names), "late_fields": late, "data_hash": DATA_HASH, "test_auc_roc": f"{auc:.6f}"}
+
+
+def leaks(names: tuple[str, ...], *suspects: str) -> dict:
+    """A leak report on these fields."""
+    accused = [{"field": s, "sentence": f"{s} knows too much.", "declared_late": False} for s in suspects]
+    return {"fields": [{"name": n} for n in names], "suspects": accused}
 
 
 @dataclass(frozen=True)
@@ -43,10 +70,17 @@ class Registry:
 
     def add(self, model: str, auc: float, **tags: str) -> int:
         """Register a version as train does; keyword arguments replace tags."""
-        names = MODELS[model][0]
-        late = ",".join(small_contract().late_fields(names))
-        said = {"features": ",".join(names), "late_fields": late, "data_hash": DATA_HASH, "test_auc_roc": f"{auc:.6f}"}
-        return register_model(self.settings.model_name, self.logged[model], said | tags)
+        return register_model(self.settings.model_name, self.logged[model], said_of(model, auc) | tags)
+
+    def add_with_leaks(self, model: str, leaks: dict | None) -> int:
+        """Register a version whose run holds this leak report, or none."""
+        first = resolve(self.client, self.settings.model_name, str(self.add(model, 0.75)))
+        source = self.client.get_model_version(first.name, str(first.version)).source
+        with mlflow.start_run(run_name="other leaks") as run:
+            if leaks is not None:
+                mlflow.log_dict(leaks, LEAKS)
+        made = self.client.create_model_version(first.name, source, run.info.run_id, tags=said_of(model, 0.75))
+        return int(made.version)
 
     def promote(self, *args, **kwargs):
         return run_promote(self.spark, self.settings, *args, **kwargs)
@@ -60,7 +94,11 @@ class Registry:
         """All that a promotion may change."""
         name = self.settings.model_name
         aliases = {a: int(n) for a, n in self.client.get_registered_model(name).aliases.items()}
-        return aliases, [(v.version, v.stage, v.tags) for v in versions(self.client, name)]
+        kept = [
+            (v.version, v.stage, {k: t for k, t in v.tags.items() if k not in AUDITED})
+            for v in versions(self.client, name)
+        ]
+        return aliases, kept
 
     @property
     def production(self) -> int:
@@ -76,11 +114,21 @@ class Registry:
         return mlflow.artifacts.load_text(f"{self.audit().info.artifact_uri}/{path}")
 
 
+def cubing(spark: SparkSession) -> Transformer:
+    """A calibration that keeps the order of leads and falsifies their rates: p becomes its cube."""
+    points = [(Vectors.dense([1 - i / 20, i / 20]), (i / 20) ** 3) for i in range(21)]
+    frame = spark.createDataFrame(points, ["probability", "rate"])
+    calibration = IsotonicRegression(
+        featuresCol="probability", featureIndex=1, labelCol="rate", predictionCol="calibrated"
+    )
+    return calibration.fit(frame)
+
+
 @pytest.fixture(scope="module")
 def store(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Settings, dict]]:
     """Prepared leads, a lenient gate, and each of MODELS logged once."""
     folder: Path = tmp_path_factory.mktemp("promote")
-    (folder / "leads.yaml").write_text(SMALL, encoding="utf-8")
+    (folder / "leads.yaml").write_text(CONTRACT, encoding="utf-8")
     (folder / "gate.yaml").write_text(GATE, encoding="utf-8")
     settings = Settings(
         data=str(folder / "data"),
@@ -88,12 +136,13 @@ def store(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Iter
         gate_file=folder / "gate.yaml",
         experiment="small",
     )
-    train, test = small_leads(spark, 1500, seed=1).coalesce(1), small_leads(spark, 600, seed=2).coalesce(1)
+    contract = settings.contract()
+    train, test = (with_group(small_leads(spark, n, seed).coalesce(1), contract) for n, seed in ((1500, 1), (600, 2)))
     train.write.parquet(f"{settings.prepared}/train")
     test.write.parquet(f"{settings.prepared}/test")
     manifest = {
         "data_hash": DATA_HASH,
-        "contract_hash": small_contract().digest(),
+        "contract_hash": contract.digest(),
         "rows": {"train": 1500, "test": 600},
     }
     Storage(spark).write_json(f"{settings.prepared}/manifest.json", manifest)
@@ -104,8 +153,12 @@ def store(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Iter
     fields, logged = {f.name: f for f in small_contract().features}, {}
     for name, (names, params) in MODELS.items():
         chosen = tuple(fields[n] for n in names)
+        model = pipeline(chosen, params, "Bought").fit(train)
+        if name == "shy":
+            model = PipelineModel(stages=[*model.stages, cubing(spark)])
         with mlflow.start_run(run_name=name):
-            logged[name] = log_model(pipeline(chosen, params, "Bought").fit(train), chosen, train)
+            mlflow.log_dict(leaks(names), LEAKS)
+            logged[name] = log_model(model, chosen, train)
     yield settings, logged
     mlflow.set_tracking_uri(before)
 
@@ -201,8 +254,9 @@ def test_a_registry_without_a_fit_version_is_answered_with_train(registry):
         ("good", {"features": "Visits,Mystery"}, "Mystery unknown"),
         ("good", {"data_hash": "of-other-data"}, "same data"),
         ("weak", {}, "lower than Production's"),
+        ("shy", {}, r"calibration: found 0\.\d+ against"),
     ],
-    ids=["late-field", "late-field-hidden", "no-fields", "unknown-field", "other-data", "worse"],
+    ids=["late-field", "late-field-hidden", "no-fields", "unknown-field", "other-data", "worse", "miscalibrated"],
 )
 def test_a_version_that_fails_a_check_changes_nothing_but_the_record(registry, model, tags, said):
     registry.serve(registry.add("good", 0.75))
@@ -229,7 +283,7 @@ def test_while_production_cannot_be_scored_nothing_is_promoted(registry):
     registry.client.create_model_version(registry.settings.model_name, "/nowhere/model")
     registry.client.set_registered_model_alias(registry.settings.model_name, "Production", "1")
     registry.add("good", 0.75)
-    with pytest.raises(GateRefused, match=r"against no number, wanted at most 0\.01 lower"):
+    with pytest.raises(GateRefused, match=r"against no number, wanted surely at most 0\.01 lower"):
         registry.promote()
     assert registry.production == 1
 
@@ -238,16 +292,100 @@ def test_a_production_that_moves_while_the_gate_judges_is_not_overwritten(regist
     for auc in (0.75, 0.74, 0.73):
         registry.add("good", auc)
     registry.serve(3)
-    score = sys.modules["pipelines.promote"].evaluate
+    measure = sys.modules["pipelines.gate_bench"].measure
 
     def meanwhile(*args):
         registry.client.set_registered_model_alias(registry.settings.model_name, "Production", "2")
-        return score(*args)
+        return measure(*args)
 
-    monkeypatch.setattr("pipelines.promote.evaluate", meanwhile)
+    monkeypatch.setattr("pipelines.gate_bench.measure", meanwhile)
     with pytest.raises(GateRefused, match="Production moved"):
         registry.promote("1")
     assert registry.production == 2
+
+
+@pytest.mark.parametrize(
+    ("report", "said"),
+    [
+        (None, "no leak report"),
+        (leaks(MODELS["good"][0], "City"), "City knows too much"),
+        (leaks(("Visits",)), "Seconds, City not looked at"),
+        ({"fields": "all of them"}, "leak report read: found KeyError"),
+    ],
+    ids=["missing", "accusing", "partial", "unreadable"],
+)
+def test_a_version_without_a_clean_leak_report_is_refused(registry, report, said):
+    with pytest.raises(GateRefused, match=said):
+        registry.promote(str(registry.add_with_leaks("good", report)))
+    assert registry.state()[0] == {}
+
+
+def test_a_suspect_allowed_by_name_is_promoted(registry):
+    version = registry.add_with_leaks("good", leaks(MODELS["good"][0], "City"))
+    assert registry.promote(str(version), allowed=("City",)).version == version
+
+
+def test_other_input_columns_need_a_word_of_the_promoter(registry, tmp_path):
+    lenient = (
+        "min_auc: 0.5\nmax_auc_drop: 0.5\nmax_brier_rise: 0.5\nmax_ece: 1.0\nmax_ece_rise: 1.0\nmax_cost_factor: 50.0\n"
+    )
+    (tmp_path / "gate.yaml").write_text(lenient, encoding="utf-8")
+    registry = replace(registry, settings=registry.settings.model_copy(update={"gate_file": tmp_path / "gate.yaml"}))
+    registry.serve(registry.add("weak", 0.6))
+    registry.add("good", 0.75)
+    with pytest.raises(GateRefused, match=r"schema: found Visits \(double\) added, Seconds \(double\) added"):
+        registry.promote("2")
+    assert registry.production == 1
+    assert registry.promote("2", allow_schema_change=True).version == registry.production == 2
+
+
+def test_an_equal_model_passes_every_check(registry):
+    registry.serve(registry.add("good", 0.75))
+    registry.add("good", 0.75)
+    assert registry.promote("2").version == 2
+
+
+def test_a_comparison_of_a_version_and_a_run_is_logged_as_a_run(registry):
+    registry.serve(registry.add("good", 0.75))
+    weak = resolve(registry.client, registry.settings.model_name, str(registry.add("weak", 0.65)))
+    registry.client.set_tag(weak.run_id, "features", "City")
+    compared = run_compare(registry.spark, registry.settings, "Production", weak.run_id, top=3)
+    told = json.loads(registry.artifact("comparison.json"))
+    assert registry.audit().info.run_id == compared.run_id
+    assert (told["first"], told["second"]) == ("version 1", f"run {weak.run_id[:8]}")
+    assert told["second_less_first"]["metrics"]["auc_roc"]["value"] < 0
+    assert len(told["changed_leads"]) == 3
+    assert "Changed leads" in registry.artifact("comparison.html")
+
+
+def test_a_comparison_with_a_run_that_does_not_exist_is_refused(registry):
+    registry.serve(registry.add("good", 0.75))
+    with pytest.raises(NoSuchRun, match="holds no run"):
+        run_compare(registry.spark, registry.settings, second="0" * 32)
+
+
+def test_an_evaluator_that_raises_refuses(registry, monkeypatch):
+    registry.serve(registry.add("good", 0.75))
+    registry.add("good", 0.75)
+
+    def broken(*args):
+        raise ZeroDivisionError("no leads")
+
+    monkeypatch.setattr("pipelines.gate_bench.measure", broken)
+    with pytest.raises(GateRefused, match="measured: found ZeroDivisionError: no leads"):
+        registry.promote("2")
+    assert registry.production == 1
+
+
+def test_a_refused_version_names_the_audit_that_refused_it(registry):
+    registry.add("leaky", 0.99)
+    with pytest.raises(GateRefused):
+        registry.promote("1")
+    tags = resolve(registry.client, registry.settings.model_name, "1").tags
+    assert (tags["gate_result"], tags["gate_run_id"]) == ("refused", registry.audit().info.run_id)
+    page = mlflow.artifacts.load_text(tags["gate_report"])
+    assert "Refused:" in page
+    assert "Tag known too late" in page
 
 
 def test_a_late_field_is_allowed_by_name_and_on_the_record(registry):

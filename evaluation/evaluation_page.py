@@ -1,0 +1,58 @@
+"""The evaluation report of a run: every number and every picture that training left, on one page."""
+
+from evaluation.document import Block, Document, Picture, Section, Table, Text, percent, said
+from evaluation.model_card import headline, leak_table, metric_table, slice_blocks
+from evaluation.model_facts import ModelFacts
+
+# Which picture stands where; what no section names comes last, so that no plot of a run is left out.
+PLACES = {
+    "Order: which leads come first": ("roc", "precision_recall", "lift"),
+    "Calibration: what a score promises": ("calibration",),
+    "Decision at 0.5": ("confusion_matrix",),
+    "Grades": ("grades",),
+    "What the model goes by": ("importance", "dependence", "interactions"),
+    "Leaks": ("leakage", "honest"),
+}
+
+
+def evaluation_page(facts: ModelFacts) -> Document:
+    """The whole report; a section whose picture and numbers are both missing says so."""
+    sections = [Section("Metrics", (metric_table(facts),))]
+    left = {_name(path): path for path in sorted(facts.pictures)}
+    for title, names in PLACES.items():
+        blocks: list[Block] = [_picture(facts, left.pop(n)) for n in names if n in left]
+        blocks += {"Leaks": _leaks, "What the model goes by": _fields}.get(title, lambda _: [])(facts)
+        sections.append(Section(title, tuple(blocks) or (Text("Not on record.", "bad"),)))
+    sliced = [_picture(facts, left.pop(n)) for n in sorted(left) if n.startswith("slices")]
+    sections.append(Section("Slices", (*slice_blocks(facts, 1000), *sliced)))
+    if left:
+        sections.append(Section("More", tuple(_picture(facts, path) for path in left.values())))
+    if facts.missing:
+        sections.append(Section("Not on record", (Text(", ".join(facts.missing) + ".", "bad"),)))
+    return Document(f"Evaluation: {facts.called}", f"run {facts.run_id}", tuple(sections), headline(facts))
+
+
+def _leaks(facts: ModelFacts) -> list[Block]:
+    report = facts.report("leakage.json")
+    blocks = [leak_table(facts)]
+    if report:
+        rows = tuple(
+            (f["name"], f["known_at"], said(f["auc"]), percent(f["filled"] / f["leads"] if f["leads"] else None))
+            for f in sorted(report["fields"], key=lambda f: -f["auc"])
+        )
+        blocks.append(Table(("field", "known at", "AUC alone", "filled in"), rows, numbers=(2, 3)))
+    return blocks
+
+
+def _fields(facts: ModelFacts) -> list[Block]:
+    found = facts.report("importance.json").get("fields", ())
+    rows = tuple((f["field"], f"{f['auc_loss']['value']:+.4f}", percent(f["impurity_share"])) for f in found)
+    return [Table(("field", "AUC lost when shuffled", "share of impurity"), rows, numbers=(1, 2))] if rows else []
+
+
+def _picture(facts: ModelFacts, path: str) -> Picture:
+    return Picture(_name(path).replace("_", " "), facts.pictures[path], path)
+
+
+def _name(path: str) -> str:
+    return path.rsplit("/", 1)[-1].removesuffix(".png")

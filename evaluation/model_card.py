@@ -1,0 +1,262 @@
+"""The model card of a version (Mitchell et al. 2019, "Model Cards for Model Reporting"), and the registry's few lines.
+
+Written from what is on record; a part that is missing is said to be missing.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from evaluation.document import Block, Code, Document, Mark, Section, Table, Text, percent, said
+from evaluation.model_facts import HEADLINE, WITHOUT_INTERVAL, ModelFacts
+
+LONGEST_DESCRIPTION = 4000
+SHOWN_SLICES, SHOWN_FIELDS = 12, 10
+USE = (
+    "Orders new leads by how likely they are to convert, so that the sales team calls the best first. It helps people "
+    "to decide whom to call; it is not made to refuse a lead anything, to set a price, or to judge a salesperson. It "
+    "holds for leads that come in as those did on which it was trained."
+)
+
+
+def model_card(facts: ModelFacts) -> Document:
+    """The whole card."""
+    sections = (
+        Section("Intended use", (Text(USE), Text(_scored_when(facts)))),
+        Section("Data", _data(facts)),
+        Section("Fields", _fields(facts)),
+        Section("Quality on test leads", _metrics(facts)),
+        Section("Grades", _grades(facts)),
+        Section("Slices", slice_blocks(facts, SHOWN_SLICES)),
+        Section("What the model goes by", _importance(facts)),
+        Section("What was refused, and why", _refused(facts)),
+        Section("Limits", tuple(Text(limit) for limit in limits(facts))),
+        Section("How to make it again", _again(facts)),
+    )
+    return Document(f"Model card: {facts.called}", _subject(facts), sections, headline(facts))
+
+
+def headline(facts: ModelFacts) -> str:
+    """One line: how good the model is on test leads."""
+    ece, leads = facts.metrics.get("test_ece"), facts.metrics.get("test_rows")
+    of = f"{leads:,.0f} test leads" if leads else "test leads"
+    lift = facts.interval("lift_at_10")
+    return f"ROC AUC {facts.interval('auc_roc')} on {of}; calibration error {said(ece)}; lift at 10%: {lift}."
+
+
+def description(facts: ModelFacts) -> str:
+    """What the registry says of a version: Markdown of at most 4,000 letters, the card's essence."""
+    lines = [f"**{headline(facts)}**", "", _subject(facts), ""]
+    grades = facts.report("grades.json").get("grades", ())
+    if grades:
+        lines += [f"Conversion by grade: {', '.join(_grade(g) for g in grades if g['leads'])}.", ""]
+    lines += [f"Limits: {' '.join(limits(facts))}", ""]
+    lines += [f"Late fields: {', '.join(facts.late) or 'none'}. Leak suspects: {_suspected(facts)}.", ""]
+    lines += [f"Model card and evaluation report: artifacts of run {facts.run_id} (folder documents)."]
+    text = "\n".join(lines)
+    return text if len(text) <= LONGEST_DESCRIPTION else f"{text[: LONGEST_DESCRIPTION - 2]} …"
+
+
+def limits(facts: ModelFacts) -> list[str]:
+    """What to keep in mind, from the numbers; always at least the split's own."""
+    found = []
+    if facts.late:
+        found.append(f"It uses fields known too late to score a new lead: {', '.join(facts.late)}.")
+    ece = facts.metrics.get("test_ece")
+    if ece is None or ece > 0.05:
+        found.append(f"Its scores are not to be read as rates of conversion (calibration error {said(ece)}).")
+    if facts.report("grades.json") and not facts.report("grades.json").get("monotone", False):
+        found.append("On the test leads a better grade does not always convert more often.")
+    small = [s for s in facts.report("slices.json").get("slices", ()) if s["small"]]
+    if small:
+        found.append(f"Slices with too few leads to say how it does on them: {len(small)}.")
+    split = facts.tags.get("split", "")
+    if split != "newest":
+        found.append(
+            f"The test leads were chosen by the split '{split or 'unknown'}', not as the newest: how it fares as "
+            "leads change over time is not measured here."
+        )
+    if facts.missing:
+        found.append(f"Not on record: {', '.join(facts.missing)}.")
+    return found or ["None beyond those of its data: leads like the test leads, from the same sources."]
+
+
+def slice_blocks(facts: ModelFacts, most: int) -> tuple[Block, ...]:
+    """The worst slices first, small ones marked; every protected field is named."""
+    report = facts.report("slices.json")
+    if not report:
+        return (Text("Not measured: the contract names no field to slice by, or the report is missing.", "bad"),)
+    shown = report["slices"][:most]
+    rows = tuple(_slice(s) for s in shown)
+    marks: tuple[Mark, ...] = tuple("faint" if s["small"] else "" for s in shown)
+    head = ("field", "value", "leads", "converted", "mean score", "AUC", "AUC less that of all")
+    more = f" {len(report['slices']) - most} more are in slices.json." if len(report["slices"]) > most else ""
+    protected = ", ".join(report.get("protected", ())) or "none"
+    basis = f"The worst first; grey: too few leads to judge. Protected fields: {protected}.{more}"
+    return (Text(basis), Table(head, rows, marks, numbers=(2, 3, 4, 5, 6)))
+
+
+def metric_table(facts: ModelFacts) -> Table:
+    """Test metrics, with their intervals where they have one."""
+    rows = [(words, facts.interval(name)) for name, words in HEADLINE.items()]
+    rows += [(words, said(facts.metrics.get(f"test_{name}"))) for name, words in WITHOUT_INTERVAL.items()]
+    before = facts.metrics.get("test_ece_uncalibrated")
+    if before is not None:
+        rows.append(("the same before calibration", said(before)))
+    return Table(("measure", "test leads (95% interval)"), tuple(rows), numbers=(1,))
+
+
+def leak_table(facts: ModelFacts) -> Block:
+    """Every suspect of the leak probe, or that there is none, or no report."""
+    report = facts.report("leakage.json")
+    if not report:
+        return Text("There is no leak report: whether a field knows the outcome was not probed.", "bad")
+    if not report["suspects"]:
+        return Text(f"The leak probe looked at {len(report['fields'])} fields and suspects none.")
+    rows = tuple((s["field"], s["rule"], s["sentence"], said(s["declared_late"])) for s in report["suspects"])
+    return Table(("field", "rule broken", "finding", "declared late"), rows)
+
+
+def _scored_when(facts: ModelFacts) -> str:
+    when = facts.contract.score_at.name.lower()
+    return f"Leads are scored at '{when}' (contract {facts.contract.name!r}); what is known later may not be used."
+
+
+def _subject(facts: ModelFacts) -> str:
+    p, t = facts.params, facts.tags
+    forest = f"random forest of {p.get('trees', '?')} trees, depth {p.get('depth', '?')}"
+    return (
+        f"{forest}, calibration {p.get('calibrate', 'unknown')}, feature set '{t.get('feature_set', 'unknown')}' "
+        f"({len(facts.features)} fields); run {facts.run_id}"
+    )
+
+
+def _data(facts: ModelFacts) -> tuple[Block, ...]:
+    m = facts.manifest
+    if not m:
+        return (Text("What the leads were is not on record.", "bad"),)
+    rates = m.get("conversion_rate", {})
+    rows = tuple(
+        (side, said(m.get("rows", {}).get(side)), percent(rates.get(side))) for side in ("train", "test", "quarantined")
+    )
+    hashes = (
+        ("contract", f"{facts.contract.name}, {facts.tags.get('contract_hash', '-')}"),
+        ("data", facts.tags.get("data_hash", "-")),
+        ("code", facts.tags.get("git_commit", "") or "no commit on record"),
+        ("split", f"{m.get('split', '-')}, test share {m.get('test_share', '-')}, seed {m.get('seed', '-')}"),
+    )
+    return (Table(("leads", "rows", "converted"), rows, numbers=(1, 2)), Table(("what", "which"), hashes))
+
+
+def _fields(facts: ModelFacts) -> tuple[Block, ...]:
+    known = {f.name: f for f in facts.contract.features}
+    rows = tuple(
+        (n, str(f.kind), f.known_at.name.lower(), f.unit or "-") if (f := known.get(n)) else (n, "unknown", "-", "-")
+        for n in facts.features
+    )
+    if not rows:
+        return (Text("Which fields it uses is not on record.", "bad"),)
+    marks: tuple[Mark, ...] = tuple("bad" if n in facts.late else "" for n in facts.features)
+    return (Table(("field", "kind", "known at", "unit"), rows, marks),)
+
+
+def _metrics(facts: ModelFacts) -> tuple[Block, ...]:
+    basis = facts.report("intervals.json")
+    if not basis:
+        return (metric_table(facts), Text("Intervals are not on record.", "bad"))
+    said_basis = (
+        f"Intervals: 95%, {basis['resamples']:,} resamples of {basis['groups']:,} groups of repeated leads "
+        f"({basis['leads']:,} of {basis['total']:,} test leads)."
+    )
+    return (metric_table(facts), Text(said_basis))
+
+
+def _grades(facts: ModelFacts) -> tuple[Block, ...]:
+    report = facts.report("grades.json")
+    if not report:
+        return (Text("The model gives no grades, or their table is not on record.", "bad"),)
+    cuts = report["cuts"]
+    rows = tuple(
+        (g["grade"], _cut(cuts, g["grade"]), said(g["leads"]), percent(g["share"]), _rate(g)) for g in report["grades"]
+    )
+    head = ("grade", "from probability", "test leads", "share", "expected conversion (95% interval)")
+    fall = (
+        "A better grade converts more often." if report["monotone"] else "A better grade does not always convert more."
+    )
+    return (Table(head, rows, numbers=(1, 2, 3, 4)), Text(fall, "" if report["monotone"] else "bad"))
+
+
+def _importance(facts: ModelFacts) -> tuple[Block, ...]:
+    found = facts.report("importance.json").get("fields", ())
+    if not found:
+        return (Text("Importances are not on record.", "bad"),)
+    rows = tuple(
+        (
+            f["field"],
+            f"{f['auc_loss']['value']:.4f}",
+            f"{f['auc_loss']['low']:.4f} to {f['auc_loss']['high']:.4f}",
+            percent(f["impurity_share"]),
+        )
+        for f in found[:SHOWN_FIELDS]
+    )
+    return (Table(("field", "AUC lost without it", "95% interval", "share of impurity"), rows, numbers=(1, 2, 3)),)
+
+
+def _refused(facts: ModelFacts) -> tuple[Block, ...]:
+    kept_out = [f for f in facts.contract.features if f.known_at > facts.contract.score_at and f.name not in facts.late]
+    rows = tuple((f.name, f"known at {f.known_at.name.lower()}, after the lead is scored") for f in kept_out)
+    blocks: tuple[Block, ...] = (Table(("field not used", "why"), rows),) if rows else ()
+    rejected: Mapping[str, Any] = facts.manifest.get("quarantined_for", {})
+    if rejected:
+        refused = tuple((str(reason), said(count)) for reason, count in rejected.items())
+        blocks = (*blocks, Table(("rows not used, for", "rows"), refused, numbers=(1,)))
+    else:
+        blocks = (*blocks, Text("No row of the CSV was refused by the contract."))
+    audit = "Promotion gate: the version's tags gate_result and gate_report name its last audit."
+    return (*blocks, leak_table(facts), Text(audit))
+
+
+def _again(facts: ModelFacts) -> tuple[Block, ...]:
+    entry, m = facts.tags.get("entry_point", "train"), facts.manifest
+    commit = facts.tags.get("git_commit", "")
+    asked = {k: v for k, v in facts.params.items() if v != "" and " " not in v and "/" not in v}
+    given = " ".join(f"-P {name}='{value}'" if ";" in value else f"-P {name}={value}" for name, value in asked.items())
+    prepare = " ".join(f"-P {k}={m[k]}" for k in ("split", "test_share", "seed") if k in m)
+    lines = [f"git checkout {commit}"] if commit else []
+    lines += [
+        f"mlflow run . -e prepare {prepare}   # with the same CSV: -P csv=PATH",
+        f"mlflow run . -e {entry} {given}",
+    ]
+    return (Code("\n".join(lines)), Text("The same leads give the data hash above, and the same forest."))
+
+
+def _slice(s: Mapping[str, Any]) -> tuple[str, ...]:
+    auc, gap = s["auc"], s["auc_gap"]
+    return (
+        s["field"],
+        s["value"],
+        said(s["leads"]),
+        percent(s["rate"]),
+        percent(s["mean_score"]),
+        said(auc["value"] if auc else None),
+        f"{gap['value']:+.3f} ({gap['low']:+.3f} to {gap['high']:+.3f})" if gap else "-",
+    )
+
+
+def _cut(cuts: Mapping[str, float], grade: str) -> str:
+    cut = cuts.get(grade.lower(), 0.0)
+    return "never" if cut > 1 else f"{cut:.3f}"
+
+
+def _rate(g: Mapping[str, Any]) -> str:
+    return "-" if g["rate"] is None else f"{g['rate']:.1%} ({g['low']:.1%} to {g['high']:.1%})"
+
+
+def _grade(g: Mapping[str, Any]) -> str:
+    return f"{g['grade']} {_rate(g)}"
+
+
+def _suspected(facts: ModelFacts) -> str:
+    report = facts.report("leakage.json")
+    if not report:
+        return "not probed"
+    return ", ".join(dict.fromkeys(s["field"] for s in report["suspects"] if not s["declared_late"])) or "none"

@@ -1,0 +1,148 @@
+"""Model card, evaluation report and the version's description, from what is on record of a model."""
+
+from dataclasses import replace
+
+import pytest
+
+from evaluation.document import Code, Document, Picture, Section, Table, Text
+from evaluation.evaluation_page import evaluation_page
+from evaluation.model_card import LONGEST_DESCRIPTION, description, limits, model_card
+from evaluation.model_facts import ModelFacts
+from tests.leads import small_contract
+
+INTERVAL = {"value": 0.9, "low": 0.88, "high": 0.92}
+BAD_GAP = {"value": -0.2, "low": -0.3, "high": -0.1}
+SLICE = {
+    "field": "City",
+    "value": "Pune <b>",
+    "leads": 300,
+    "small": False,
+    "rate": 0.3,
+    "mean_score": 0.35,
+    "auc": INTERVAL,
+    "auc_gap": BAD_GAP,
+}
+GRADE = {"grade": "A", "leads": 100, "share": 0.2, "converted": 85, "rate": 0.85, "low": 0.77, "high": 0.9}
+SUSPECT = {"field": "Visits", "rule": "knows", "sentence": "Visits alone has an AUC of 0.97.", "declared_late": False}
+FIELD = {"name": "Visits", "known_at": "browsing", "auc": 0.7, "filled": 90, "leads": 100}
+FACTS = ModelFacts(
+    name="lead-scoring",
+    version=3,
+    run_id="0123456789abcdef",
+    params={"features": "available", "trees": "100", "depth": "10", "calibrate": "isotonic"},
+    tags={
+        "features": "Visits,City",
+        "feature_set": "available",
+        "split": "grouped",
+        "git_commit": "abc",
+        "data_hash": "dd",
+    },
+    metrics={"test_auc_roc": 0.9, "test_rows": 2700.0, "test_ece": 0.021, "test_ece_uncalibrated": 0.1},
+    reports={
+        "intervals.json": {
+            "metrics": {"auc_roc": INTERVAL},
+            "leads": 2700,
+            "total": 2700,
+            "groups": 2400,
+            "resamples": 1000,
+        },
+        "slices.json": {"slices": [SLICE, SLICE | {"value": "Goa", "small": True}], "protected": ["City"]},
+        "grades.json": {"monotone": True, "cuts": {"a": 0.7, "b": 0.4, "c": 0.2}, "grades": [GRADE]},
+        "leakage.json": {"suspects": [], "fields": [FIELD]},
+        "importance.json": {"fields": [{"field": "Visits", "auc_loss": INTERVAL, "impurity_share": 0.4}]},
+    },
+    pictures={"plots/roc.png": b"png", "plots/unheard_of.png": b"png"},
+    manifest={
+        "rows": {"train": 6500, "test": 2700, "quarantined": 4},
+        "quarantined_for": {"bad label": 4},
+        "split": "grouped",
+    },
+    contract=small_contract(),
+)
+BARE = replace(FACTS, version=None, params={}, tags={}, metrics={}, reports={}, pictures={}, manifest={})
+
+
+def without(path):
+    return replace(FACTS, reports={k: v for k, v in FACTS.reports.items() if k != path})
+
+
+def test_a_card_tells_the_area_with_its_interval_and_the_leads():
+    assert "ROC AUC 0.900 (0.880 to 0.920) on 2,700 test leads" in model_card(FACTS).as_markdown()
+
+
+def test_a_card_tells_the_expected_conversion_of_a_grade():
+    assert "| A | 0.700 | 100 | 20.0% | 85.0% (77.0% to 90.0%) |" in model_card(FACTS).as_markdown()
+
+
+def test_a_card_names_the_fields_that_are_known_too_late_to_be_used():
+    assert "| Tag | known at contact, after the lead is scored |" in model_card(FACTS).as_markdown()
+
+
+def test_a_card_tells_why_rows_were_refused():
+    assert "| bad label | 4 |" in model_card(FACTS).as_markdown()
+
+
+def test_a_card_tells_how_to_make_the_model_again():
+    text = model_card(FACTS).as_markdown()
+    assert "git checkout abc" in text
+    assert "mlflow run . -e train -P features=available -P trees=100 -P depth=10 -P calibrate=isotonic" in text
+
+
+@pytest.mark.parametrize("path", sorted(FACTS.reports))
+def test_a_card_says_which_part_is_missing(path):
+    facts = without(path)
+    assert f"Not on record: {facts.missing[0]}." in model_card(facts).as_markdown()
+
+
+def test_a_missing_leak_report_is_not_told_as_no_suspect():
+    assert "Leak suspects: not probed." in description(without("leakage.json"))
+
+
+def test_a_suspect_is_told_with_its_sentence():
+    facts = replace(FACTS, reports={**FACTS.reports, "leakage.json": {"suspects": [SUSPECT], "fields": [FIELD]}})
+    assert "Visits alone has an AUC of 0.97." in model_card(facts).as_html()
+    assert "Leak suspects: Visits." in description(facts)
+
+
+def test_a_model_of_which_nothing_is_on_record_still_has_documents():
+    assert "not measured" in model_card(BARE).as_markdown()
+    assert "Not on record" in evaluation_page(BARE).as_html()
+
+
+def test_scores_without_calibration_are_told_as_a_limit():
+    assert "not to be read as rates" in limits(replace(FACTS, metrics={"test_ece": 0.12}))[0]
+
+
+def test_late_fields_are_the_first_limit():
+    facts = replace(FACTS, tags={**FACTS.tags, "features": "Visits,Tag"})
+    assert limits(facts)[0] == "It uses fields known too late to score a new lead: Tag."
+
+
+def test_a_description_is_bounded_however_much_there_is_to_tell():
+    facts = replace(FACTS, tags={**FACTS.tags, "features": ",".join(["Tag"] * 9), "feature_set": "x" * 9000})
+    assert len(description(facts)) == LONGEST_DESCRIPTION
+
+
+def test_the_evaluation_page_shows_every_picture_of_the_run():
+    page = evaluation_page(FACTS).as_html()
+    assert page.count("data:image/png;base64,") == 2
+
+
+def test_words_of_the_data_are_escaped():
+    page = model_card(FACTS).as_html()
+    assert "Pune &lt;b&gt;" in page
+    assert "Pune <b>" not in page + model_card(FACTS).as_markdown()
+
+
+def test_a_page_loads_nothing_from_anywhere():
+    page = evaluation_page(FACTS).as_html()
+    assert "default-src &#39;none&#39;" in page or "default-src 'none'" in page
+    assert "http://" not in page
+    assert "https://" not in page
+
+
+def test_a_cell_cannot_break_a_markdown_table():
+    table = Table(("a",), (("x | y\nz",),))
+    text = Document("t", "s", (Section("q", (table, Text("p"), Code("```\nrm"), Picture("c", b""))),)).as_markdown()
+    assert "| x / y z |" in text
+    assert text.count("```") == 2
