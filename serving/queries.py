@@ -72,14 +72,23 @@ class BatchWriter:
     dead_letters: Sink | None = None
     accounts: bool = False
     refused: bool = False
+    failure: BaseException | None = None
     _may_repeat: bool = True
 
     def __call__(self, batch: DataFrame, number: int) -> None:
-        """Write one micro-batch to every sink."""
+        """Write one micro-batch to every sink; what that fails with is kept as `failure`."""
         if self.halt.is_set():
             self.refused = True
             raise InterruptedError("stop requested")
-        self.guard()
+        try:
+            self.guard()
+            self._write(batch, number)
+        except Exception as error:
+            self.failure = error
+            # Spark looks through the text of a failure by a regular expression that overflows its stack on a long one.
+            raise RuntimeError(f"batch {number}: {type(error).__name__}") from None
+
+    def _write(self, batch: DataFrame, number: int) -> None:
         start, refused = time.monotonic(), Observation()
         counted = batch.observe(refused, F.count_if(F.col("reason").isNotNull()).alias("rows"))
         # Several sinks read a batch: score it once.
@@ -107,15 +116,22 @@ class Running:
     def ended(self, seconds: float) -> bool:
         """Wait up to `seconds` for the end; whether it has come.
 
-        BadSource where a file of the source could not be read; other failures are raised as Spark words them.
+        BadSource where a file of the source could not be read, what a sink failed with as it raised it; other failures
+        as Spark words them.
         """
         try:
             with naming_unreadable_files():
-                return bool(self.query.awaitTermination(seconds))  # type: ignore[arg-type]  # takes fractions too
+                over = bool(self.query.awaitTermination(seconds))  # type: ignore[arg-type]  # takes fractions too
         except StreamingQueryException:
+            if self.writer is not None and self.writer.failure is not None:
+                raise self.writer.failure from None
             if self.writer is None or not self.writer.refused:
                 raise
             return True
+        if over and self.asked is not None and works_on(self.query):
+            time.sleep(seconds)  # a query that is marked as ended counts as such while its last batch runs
+            return False
+        return over
 
     def ask_to_end(self) -> None:
         """Let the query commit the batch or epoch in hand and begin no other; called again, it only looks after it.
@@ -190,6 +206,14 @@ def mark_as_ended(query: StreamingQuery) -> bool:
     except Exception:  # the attribute, or the class behind it, is another one: AttributeError, TypeError, Py4J's own
         return False
     return True
+
+
+def works_on(query: StreamingQuery) -> bool:
+    """Whether the thread of a query still runs."""
+    try:
+        return bool(query._jsq.streamingQuery().queryExecutionThread().isAlive())
+    except Exception:  # as in `mark_as_ended`
+        return bool(query.isActive)
 
 
 def _leave_failures_to_the_caller(spark: SparkSession) -> None:

@@ -52,8 +52,8 @@ def await_registry(
 ) -> Answer:
     """What the registry answers, asked again at growing intervals while it does not.
 
-    RegistryDown after `longest` seconds, or soon after `stop` is set. Our own errors about what the registry holds are
-    an answer, and raised at once.
+    RegistryDown after `longest` seconds, or soon after `stop` is set. Our own errors about what the registry holds
+    are an answer, and raised at once.
     """
     end, pause = time.monotonic() + longest, FIRST_WAIT_SECONDS
     while True:
