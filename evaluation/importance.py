@@ -1,13 +1,11 @@
 """Impurity importance of a fitted forest, summed from one-hot slots back to the lead's own fields."""
 
 from collections import defaultdict
-from typing import cast
 
 from pyspark.ml import PipelineModel
-from pyspark.ml.classification import RandomForestClassificationModel
 from pyspark.sql import DataFrame
 
-from features.stages import source_field
+from features.stages import forest_of, source_field
 
 
 def slot_names(encoded: DataFrame, column: str = "features") -> list[str]:
@@ -22,7 +20,7 @@ def importance_by_field(model: PipelineModel, encoded: DataFrame) -> dict[str, f
 
     `encoded` is any output of the model's encoder; only its schema is read.
     """
-    forest = cast("RandomForestClassificationModel", model.stages[-1])
+    forest = forest_of(model)
     shares: dict[str, float] = defaultdict(float)
     for name, value in zip(slot_names(encoded), forest.featureImportances.toArray(), strict=True):
         shares[source_field(name)] += float(value)

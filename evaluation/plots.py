@@ -104,13 +104,22 @@ def confusion_matrix(bins: ScoreBins, subject: str, threshold: float = 0.5) -> F
     return figure
 
 
-def calibration(bins: ScoreBins, subject: str, groups: int = 10) -> Figure:
-    """Reliability diagram with Wilson 95% intervals in groups of equal size, above a histogram of the scores."""
+def calibration(bins: ScoreBins, subject: str, groups: int = 10, before: ScoreBins | None = None) -> Figure:
+    """Reliability diagram with Wilson 95% intervals in groups of equal size, above a histogram of the scores.
+
+    `before` are the same leads by the forest's own probability, which calibration has corrected.
+    """
     found = curves.reliability(bins, groups)
     error = curves.expected_calibration_error(found)
-    figure = new_figure(f"Calibration (expected calibration error {error:.3f})", subject, bins.n)
+    told = f"expected calibration error {error:.3f}"
+    uncalibrated = curves.reliability(before, groups) if before else None
+    if uncalibrated:
+        told += f", before {curves.expected_calibration_error(uncalibrated):.3f}"
+    figure = new_figure(f"Calibration ({told})", subject, bins.n)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
-    clean(upper).plot([0, 1], [0, 1], color=GREY, ls="--", lw=1.3, label="perfectly calibrated")
+    clean(upper).plot([0, 1], [0, 1], color=GREY, ls="--", lw=1.3, label="perfect")
+    if uncalibrated:
+        upper.plot(uncalibrated.predicted, uncalibrated.observed, "s:", color=ORANGE, ms=5, lw=1.5, label="before")
     reach = [found.observed - found.low, found.high - found.observed]
     label = f"{len(found.leads)} groups of about {bins.n // len(found.leads):,} leads, 95% interval"
     style = {"fmt": "o-", "color": BLUE, "ms": 5, "lw": 1.5, "elinewidth": 1.5, "capsize": 4}

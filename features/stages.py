@@ -5,14 +5,16 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 from pyspark.ml import Estimator, Pipeline, PipelineModel, Transformer
-from pyspark.ml.classification import RandomForestClassifier
+from pyspark.ml.classification import RandomForestClassificationModel, RandomForestClassifier
 from pyspark.ml.feature import Bucketizer, Imputer, OneHotEncoder, StringIndexer, VectorAssembler
 from pyspark.ml.functions import vector_to_array
-from pyspark.sql import Column
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from features.contract import Kind, LeadField
 
+# Columns that a calibrated, graded model adds behind the forest's own.
+CALIBRATED, GRADE = "calibrated", "grade"
 Impurity = Literal["gini", "entropy"]
 Subset = Literal["auto", "sqrt", "log2", "onethird", "all"]
 
@@ -93,19 +95,38 @@ def pipeline(fields: Sequence[LeadField], params: ForestParams, label: str) -> P
     return Pipeline(stages=[*encoder_stages(fields), forest(params, label)])
 
 
-def joined(encoder: PipelineModel, model: Transformer) -> PipelineModel:
-    """One servable pipeline of a fitted encoder and a fitted model on its features."""
-    return PipelineModel(stages=[*encoder.stages, model])
+def joined(encoder: PipelineModel, *fitted: Transformer) -> PipelineModel:
+    """One servable pipeline of a fitted encoder and the fitted stages behind it: forest, calibration, grades."""
+    return PipelineModel(stages=[*encoder.stages, *fitted])
+
+
+def forest_of(model: PipelineModel) -> RandomForestClassificationModel:
+    """The forest of a fitted pipeline, wherever it stands among the stages; LookupError where there is none."""
+    for stage in model.stages:
+        if isinstance(stage, RandomForestClassificationModel):
+            return stage
+    raise LookupError(f"no random forest among the stages {[type(s).__name__ for s in model.stages]}")
+
+
+def encoder_of(model: PipelineModel) -> PipelineModel:
+    """The stages of a fitted pipeline before its forest."""
+    return PipelineModel(stages=model.stages[: model.stages.index(forest_of(model))])
 
 
 def positive_probability() -> Column:
-    """Probability of conversion, 0 to 1, from the model's vector column `probability`."""
+    """The forest's probability of conversion, 0 to 1, from its vector column `probability`."""
     return vector_to_array(F.col("probability"))[1]
 
 
-def scored_columns(label: str) -> list[Column]:
-    """What the metrics read: the label, the probability of label 1 as a double, and the prediction."""
-    return [F.col(label), positive_probability().alias("probability"), F.col("prediction")]
+def served_probability(columns: Sequence[str]) -> Column:
+    """Probability of conversion, 0 to 1, that is served: calibrated where a model's output has that column."""
+    return F.col(CALIBRATED) if CALIBRATED in columns else positive_probability()
+
+
+def scored_columns(scored: DataFrame, label: str) -> list[Column]:
+    """What the metrics read of a model's output: the label, the served probability (double), and the prediction."""
+    served = served_probability(scored.columns)
+    return [F.col(label), served.alias("probability"), (served >= 0.5).cast("double").alias("prediction")]
 
 
 def _open_ended(edges: Sequence[float]) -> list[float]:

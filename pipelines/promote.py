@@ -19,7 +19,7 @@ from evaluation.metrics import evaluate
 from features.contract import Contract, Kind
 from features.contract_file import load_yaml
 from features.errors import LeadScoringError
-from features.stages import positive_probability, scored_columns
+from features.stages import scored_columns, served_probability
 from pipelines.commands import run_command
 from pipelines.datasets import Prepared, load_prepared
 from pipelines.rollback import who
@@ -227,7 +227,8 @@ def _evidence(candidate: ResolvedVersion, bench: _Bench) -> tuple[Any, ...]:
 
 def _metrics(model: PipelineModel, bench: _Bench) -> dict[str, float]:
     label = bench.contract.label.name
-    return evaluate(model.transform(bench.data.test).select(*scored_columns(label)), label)
+    scored = model.transform(bench.data.test)
+    return evaluate(scored.select(*scored_columns(scored, label)), label)
 
 
 def _probe(model: PipelineModel, bench: _Bench) -> Probe:
@@ -239,9 +240,9 @@ def _probe(model: PipelineModel, bench: _Bench) -> Probe:
         F.count_if(p.isNotNull() & ~F.isnan(p) & (F.abs(p) < float("inf"))),
         F.count_if(p.between(0, 1)),
     )
-    returned, finite, in_range = (
-        model.transform(probes).select(positive_probability().alias("p")).agg(*counts).collect()[0]
-    )
+    scored = model.transform(probes)
+    served = scored.select(served_probability(scored.columns).alias("p"))
+    returned, finite, in_range = served.agg(*counts).collect()[0]
     return Probe(probes.count(), returned, finite, in_range)
 
 

@@ -3,34 +3,44 @@
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import cast
 
 import mlflow
 from mlflow.data.spark_dataset import SparkDataset
 from mlflow.data.spark_dataset_source import SparkDatasetSource
 from pyspark.ml import PipelineModel
-from pyspark.ml.classification import RandomForestClassificationModel
+from pyspark.ml.regression import IsotonicRegressionModel
 from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
 
-from evaluation import plots
+from evaluation import grade_plots, plots
+from evaluation.curves import expected_calibration_error, reliability
+from evaluation.fitting import Servable
+from evaluation.grades import grade_table
 from evaluation.importance import importance_by_field
 from evaluation.metrics import evaluate, score_bins
 from features.contract import Contract, LeadField
-from features.stages import scored_columns
+from features.stages import GRADE, encoder_of, forest_of, positive_probability, scored_columns
 from features.storage import join
 from pipelines.compiled import log_compiled
 from pipelines.datasets import Prepared
 from pipelines.settings import Settings
 from pipelines.tracking import log_figures, log_model, register_model
 
+UNCALIBRATED = "uncalibrated"
+
 
 @dataclass(frozen=True)
 class Fitted:
     """A fitted pipeline and what it was fitted for."""
 
-    model: PipelineModel
+    servable: Servable
     feature_set: str
     fields: tuple[LeadField, ...]
+
+    @property
+    def model(self) -> PipelineModel:
+        """The pipeline itself."""
+        return self.servable.model
 
 
 @dataclass(frozen=True)
@@ -49,14 +59,17 @@ def report(settings: Settings, contract: Contract, data: Prepared, fitted: Fitte
         raise RuntimeError("report() logs to the active run; open one with tracked_run()")
     tags = _tags(contract, data, fitted)
     mlflow.set_tags(tags)
-    metrics: dict[str, float] = {}
+    metrics = {
+        "fit_seconds": fitted.servable.fit_seconds,
+        "calibration_seconds": fitted.servable.calibration_seconds,
+    }
     for side, leads in (("test", data.test), ("train", data.train)):
-        scored = fitted.model.transform(leads).select(*scored_columns(contract.label.name)).cache()
+        scored = _scored(fitted, leads, contract.label.name).cache()
         try:
             found = evaluate(scored, contract.label.name)
-            metrics |= {f"{side}_{name}": value for name, value in found.items()}
             if side == "test":
-                _log_plots(scored, contract, fitted, run.info.run_id)
+                found |= _log_pictures(scored, contract, fitted, run.info.run_id)
+            metrics |= {f"{side}_{name}": value for name, value in found.items()}
         finally:
             scored.unpersist()
     _log_importance(data, fitted, run.info.run_id)
@@ -76,7 +89,9 @@ def _tags(contract: Contract, data: Prepared, fitted: Fitted) -> dict[str, str]:
     names = [f.name for f in fitted.fields]
     run = mlflow.active_run()
     commit = mlflow.get_run(run.info.run_id).data.tags.get("git_commit", "") if run else ""
+    cuts = fitted.servable.cuts
     return {
+        "grade_cuts": cuts.model_dump_json() if cuts else "",
         "feature_set": fitted.feature_set,
         "features": ",".join(names),
         "late_fields": ",".join(contract.late_fields(names)),
@@ -88,33 +103,51 @@ def _tags(contract: Contract, data: Prepared, fitted: Fitted) -> dict[str, str]:
 
 
 def _metric_tags(metrics: Mapping[str, float]) -> dict[str, str]:
-    wanted = ("test_auc_roc", "test_auc_pr", "test_accuracy", "test_brier", "test_log_loss")
+    wanted = ("test_auc_roc", "test_auc_pr", "test_accuracy", "test_brier", "test_log_loss", "test_ece")
     return {name: f"{metrics[name]:.6f}" for name in wanted}
 
 
 def _subject(fitted: Fitted, run_id: str) -> str:
-    forest = cast("RandomForestClassificationModel", fitted.model.stages[-1])
+    forest = forest_of(fitted.model)
     return (
         f"random forest {forest.getNumTrees} trees, depth {forest.getMaxDepth()}; "
         f"{fitted.feature_set} features; test leads; run {run_id[:8]}"
     )
 
 
-def _log_plots(scored: DataFrame, contract: Contract, fitted: Fitted, run_id: str) -> None:
-    bins, subject = score_bins(scored, contract.label.name), _subject(fitted, run_id)
-    log_figures(
-        {
-            "roc": plots.roc(bins, subject),
-            "precision_recall": plots.precision_recall(bins, subject),
-            "confusion_matrix": plots.confusion_matrix(bins, subject),
-            "calibration": plots.calibration(bins, subject),
-            "lift": plots.lift(bins, subject),
-        }
-    )
+def _scored(fitted: Fitted, leads: DataFrame, label: str) -> DataFrame:
+    """What the metrics read, the forest's own probability beside the served one, and the grade if there is one."""
+    scored = fitted.model.transform(leads)
+    grade = [GRADE] if GRADE in scored.columns else []
+    return scored.select(*scored_columns(scored, label), positive_probability().alias(UNCALIBRATED), *grade)
+
+
+def _log_pictures(scored: DataFrame, contract: Contract, fitted: Fitted, run_id: str) -> dict[str, float]:
+    """Log the plots of the test leads; the metrics that come out on the way: ece, and per grade its conversion."""
+    label, subject = contract.label.name, _subject(fitted, run_id)
+    bins = score_bins(scored, label)
+    calibrated = any(isinstance(stage, IsotonicRegressionModel) for stage in fitted.model.stages)
+    before = score_bins(scored.withColumn("probability", F.col(UNCALIBRATED)), label)
+    figures = {
+        "roc": plots.roc(bins, subject),
+        "precision_recall": plots.precision_recall(bins, subject),
+        "confusion_matrix": plots.confusion_matrix(bins, subject),
+        "calibration": plots.calibration(bins, subject, before=before if calibrated else None),
+        "lift": plots.lift(bins, subject),
+    }
+    metrics = {"ece": expected_calibration_error(reliability(bins))}
+    metrics["ece_uncalibrated"] = expected_calibration_error(reliability(before))
+    if fitted.servable.cuts is not None:
+        table = grade_table(scored, label)
+        figures["grades"] = grade_plots.grades(table, subject)
+        mlflow.log_dict({"cuts": fitted.servable.cuts.model_dump(), **table.as_dict()}, "grades.json")
+        metrics |= {f"grade_{row.grade.lower()}_rate": row.rate for row in table.rows if row.rate is not None}
+    log_figures(figures)
+    return metrics
 
 
 def _log_importance(data: Prepared, fitted: Fitted, run_id: str) -> None:
-    encoded = PipelineModel(stages=fitted.model.stages[:-1]).transform(data.train)
+    encoded = encoder_of(fitted.model).transform(data.train)
     shares = importance_by_field(fitted.model, encoded)
     subject = _subject(fitted, run_id).replace("test leads", "train leads")
     log_figures({"importance": plots.importance(shares, subject, int(data.manifest["rows"]["train"]))})

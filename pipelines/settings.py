@@ -5,8 +5,9 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from evaluation.grades import GradeRule
 from features.contract import Contract
-from features.contract_file import load_contract
+from features.contract_file import load_contract, load_yaml
 from features.storage import join
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -20,6 +21,7 @@ class Settings(BaseSettings):
     data: str = Field(str(ROOT / "data"), description="folder or URI of raw, prepared and stream data")
     contract_file: Path = Field(ROOT / "conf" / "leads.yaml", description="the lead contract")
     gate_file: Path = Field(ROOT / "conf" / "gate.yaml", description="the promotion gate's conditions")
+    grades_file: Path = Field(ROOT / "conf" / "grades.yaml", description="how scores are cut into grades")
     model_name: str = Field("lead-scoring", min_length=1, description="name in the model registry")
     experiment: str = Field("lead-scoring", min_length=1, description="MLflow experiment of runs started by hand")
     master: str = Field("", description="Spark master; empty: spark-submit's, else local[*]")
@@ -48,3 +50,7 @@ class Settings(BaseSettings):
     def contract(self) -> Contract:
         """The lead contract, read and checked."""
         return load_contract(self.contract_file)
+
+    def grade_rule(self) -> GradeRule:
+        """How scores are cut into grades, read and checked."""
+        return load_yaml(self.grades_file, GradeRule)

@@ -8,9 +8,10 @@ from pydantic import ValidationError
 from pyspark.sql import SparkSession
 
 from evaluation import sweep_plots
-from evaluation.search import Candidate, cross_validate, encoded, refit
+from evaluation.fitting import Finish, fit_servable
+from evaluation.search import Candidate, cross_validate, encoded
 from features.errors import LeadScoringError
-from features.stages import ForestParams, joined
+from features.stages import ForestParams
 from pipelines.candidates import Metric, Picked, log_candidate, log_table
 from pipelines.commands import Switch, run_command
 from pipelines.datasets import load_prepared
@@ -90,11 +91,11 @@ def run_sweep_cv(
             for number, candidate in enumerate(found):
                 log_candidate(settings, "sweep_cv", number, candidate, metric, {"feature_set": features})
             winner = max(found, key=lambda c: c.mean)
-            model = joined(leads.encoder, refit(leads, winner.params))
+            fitted = fit_servable(leads, winner.params, Finish(grades=settings.grade_rule(), parallelism=parallelism))
         log_table(found, metric)
         log_figures({"candidates": _picture(found, metric, run.info.run_id)})
         Picked(winner, metric).log()
-        return report(settings, contract, data, Fitted(model, features, fields), register)
+        return report(settings, contract, data, Fitted(fitted, features, fields), register)
 
 
 def _picture(found: list[Candidate], metric: str, run_id: str) -> Any:

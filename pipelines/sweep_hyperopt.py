@@ -14,10 +14,11 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from pyspark.sql import SparkSession
 
 from evaluation import sweep_plots
-from evaluation.search import Candidate, Encoded, cross_validate_one, encoded, refit
+from evaluation.fitting import Finish, fit_servable
+from evaluation.search import Candidate, Encoded, cross_validate_one, encoded
 from evaluation.tpe import SearchSpace, Trial, best, restored, search
 from features.contract_file import load_yaml
-from features.stages import ForestParams, joined
+from features.stages import ForestParams
 from pipelines.candidates import Metric, Picked, log_candidate, log_table
 from pipelines.commands import Switch, run_command
 from pipelines.datasets import Prepared, load_prepared
@@ -100,12 +101,13 @@ def run_sweep_hyperopt(spark: SparkSession, settings: Settings, sweep: Sweep, re
         with encoded(data.train, fields, contract.label.name, sweep.folds, sweep.seed) as leads:
             trials = _search(settings, sweep, key, leads, candidates)
             winner = candidates[best(trials).number][1]
-            model = joined(leads.encoder, refit(leads, winner.params))
+            finish = Finish(grades=settings.grade_rule(), parallelism=sweep.parallelism)
+            fitted = fit_servable(leads, winner.params, finish)
         ordered = [candidates[trial.number][1] for trial in trials]
         log_table(ordered, sweep.metric)
         _log_pictures(ordered, sweep, run.info.run_id)
         Picked(winner, sweep.metric).log()
-        reported = report(settings, contract, data, Fitted(model, sweep.features, fields), register)
+        reported = report(settings, contract, data, Fitted(fitted, sweep.features, fields), register)
         mlflow.set_tag("sweep_complete", "true")
         return reported
 

@@ -1,13 +1,13 @@
 """train: fit the random forest pipeline, evaluate it on held-out leads, log it and register a version."""
 
-import time
 from typing import Annotated
 
-import mlflow
 import typer
 from pyspark.sql import SparkSession
 
-from features.stages import ForestParams, Impurity, Subset, pipeline
+from evaluation.fitting import Calibrate, Finish, fit_servable
+from evaluation.search import encoded
+from features.stages import ForestParams, Impurity, Subset
 from pipelines.commands import Switch, run_command
 from pipelines.datasets import load_prepared
 from pipelines.reporting import Fitted, Reported, report
@@ -27,6 +27,8 @@ def train(
     impurity: Annotated[Impurity, typer.Option()] = "gini",
     subsampling: Annotated[float, typer.Option(min=0.01, max=1.0, help="share of leads per tree")] = 1.0,
     seed: Annotated[int, typer.Option(min=0)] = DEFAULTS.seed,
+    calibrate: Annotated[Calibrate, typer.Option(help="what turns the forest's share into a rate")] = "isotonic",
+    folds: Annotated[int, typer.Option(min=2, max=20, help="folds whose scores calibrate")] = 3,
     register: Annotated[Switch, typer.Option(help="make a registry version")] = Switch.TRUE,
 ) -> None:
     """Fit, evaluate and log the random forest of one feature set."""
@@ -41,27 +43,30 @@ def train(
         seed=seed,
     )
     settings.contract().feature_set(features)
+    finish = Finish(calibrate, settings.grade_rule())
     with spark_session(settings, "train") as spark:
-        print(summary(run_train(spark, settings, features, params, bool(register))))
+        print(summary(run_train(spark, settings, features, params, finish, folds, bool(register))))
 
 
 def run_train(
-    spark: SparkSession, settings: Settings, features: str, params: ForestParams = DEFAULTS, register: bool = True
+    spark: SparkSession,
+    settings: Settings,
+    features: str,
+    params: ForestParams = DEFAULTS,
+    finish: Finish | None = None,
+    folds: int = 3,
+    register: bool = True,
 ) -> Reported:
-    """Train one feature set within a tracked run."""
+    """Train one feature set within a tracked run; without `finish` calibrated and graded by the settings' rule."""
+    finish = finish or Finish(grades=settings.grade_rule())
     contract = settings.contract()
     fields = contract.feature_set(features)
     data = load_prepared(spark, settings)
-    asked = {"features": features, **params.model_dump(), "register": register}
-    with tracked_run(settings, "train", asked):
-        leads = data.train.cache()
-        start = time.monotonic()
-        try:
-            model = pipeline(fields, params, contract.label.name).fit(leads)
-            mlflow.log_metric("fit_seconds", time.monotonic() - start)
-            return report(settings, contract, data, Fitted(model, features, fields), register)
-        finally:
-            leads.unpersist()
+    asked = {"features": features, **params.model_dump(), "calibrate": finish.calibrate, "folds": folds}
+    with tracked_run(settings, "train", {**asked, "register": register}):
+        with encoded(data.train, fields, contract.label.name, folds, params.seed) as leads:
+            fitted = fit_servable(leads, params, finish)
+        return report(settings, contract, data, Fitted(fitted, features, fields), register)
 
 
 def summary(reported: Reported) -> str:

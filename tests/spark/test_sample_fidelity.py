@@ -29,7 +29,8 @@ def sample(spark, contract, tmp_path_factory):
 def auc(train, test, contract, features):
     label = contract.label.name
     model = pipeline(contract.feature_set(features), ForestParams(trees=100, depth=10), label).fit(train)
-    return evaluate(model.transform(test).select(*scored_columns(label)), label)["auc_roc"]
+    scored = model.transform(test)
+    return evaluate(scored.select(*scored_columns(scored, label)), label)["auc_roc"]
 
 
 @pytest.mark.parametrize("features", ["available", "documented"])

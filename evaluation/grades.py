@@ -1,0 +1,144 @@
+"""Grades A to D: where their cuts lie, from precision targets or from what a team can call, and what they hold."""
+
+import itertools
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, Field
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from evaluation.curves import Counts, ScoreBins, wilson_interval
+from evaluation.errors import EvaluationError
+from features.grading import GRADES, GradeCuts
+from features.stages import GRADE
+
+UNREACHED = 2.0  # above every probability
+
+
+class NotGraded(EvaluationError):
+    """Grades are asked of leads that carry none."""
+
+
+class Precision(BaseModel, frozen=True, extra="forbid"):
+    """Smallest share of converted leads wanted in a grade."""
+
+    a: float = Field(0.8, gt=0, lt=1, description="share of grade A that converts, at the least")
+    b: float = Field(0.5, gt=0, lt=1, description="share of grade B that converts, at the least")
+    c: float = Field(0.2, gt=0, lt=1, description="share of grade C that converts, at the least")
+
+
+class Capacity(BaseModel, frozen=True, extra="forbid"):
+    """What a team can do in a day: grade A holds its calls of one day, B those of the next, C of the one after."""
+
+    leads_per_day: int = Field(1000, ge=1, description="leads that arrive in a day")
+    calls_per_day: int = Field(200, ge=1, description="leads that are called in a day")
+
+
+class GradeRule(BaseModel, frozen=True, extra="forbid"):
+    """How grades are cut (conf/grades.yaml)."""
+
+    by: Literal["precision", "capacity"] = Field("precision", description="which of the two rules below holds")
+    precision: Precision = Field(Precision(), description="targets of conversion per grade")
+    capacity: Capacity = Field(Capacity(), description="leads and calls in a day")
+
+
+@dataclass(frozen=True)
+class GradeRow:
+    """One grade among evaluated leads: `rate` of conversion with its Wilson 95% interval (None without leads)."""
+
+    grade: str
+    leads: int
+    share: float
+    converted: int
+    rate: float | None
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class GradeTable:
+    """What every grade holds, A first."""
+
+    rows: tuple[GradeRow, ...]
+
+    @property
+    def monotone(self) -> bool:
+        """Whether a better grade converts more often, among the grades that hold leads."""
+        rates = [row.rate for row in self.rows if row.rate is not None]
+        return all(better > worse for better, worse in itertools.pairwise(rates))
+
+    def as_dict(self) -> dict[str, Any]:
+        """The table as JSON-like data."""
+        return {"monotone": self.monotone, "grades": [asdict(row) for row in self.rows]}
+
+
+def grade_cuts(bins: ScoreBins, rule: GradeRule) -> GradeCuts:
+    """Cuts on the calibrated probability, from out-of-fold leads; a cut lies on an edge of the bins.
+
+    By precision: each grade, from the best on, takes in as many leads as its target allows. By capacity: A holds the
+    share of leads that is called in a day, B and C as much again.
+    """
+    edges = _by_precision(bins, rule.precision) if rule.by == "precision" else _by_capacity(bins, rule.capacity)
+    # Cuts must fall: a grade that no lead reaches lies above 1, an empty one below its better a hair apart.
+    a = edges[0] if edges[0] is not None else UNREACHED + 2
+    b = min(edges[1] if edges[1] is not None else UNREACHED + 1, float(np.nextafter(a, 0)))
+    c = min(edges[2] if edges[2] is not None else UNREACHED, float(np.nextafter(b, 0)))
+    return GradeCuts(a=a, b=b, c=c)
+
+
+def grade_table(scored: DataFrame, label: str) -> GradeTable:
+    """Leads and conversion of every grade; `scored` has `grade` and `label` (0/1). NotGraded without that column."""
+    if GRADE not in scored.columns:
+        raise NotGraded("the model gives no grades; train it with calibrate=isotonic.")
+    found = {
+        row[GRADE]: row
+        for row in scored.groupBy(GRADE)
+        .agg(F.count(F.lit(1)).alias("leads"), F.sum(F.col(label).cast("long")).alias("converted"))
+        .collect()
+    }
+    n = np.array([found[g]["leads"] if g in found else 0 for g in GRADES])
+    hits = np.array([found[g]["converted"] if g in found else 0 for g in GRADES])
+    return GradeTable(tuple(_row(*parts, total=int(n.sum())) for parts in zip(GRADES, n, hits, strict=True)))
+
+
+def _row(grade: str, n: np.int64, hits: np.int64, total: int) -> GradeRow:
+    leads, converted = int(n), int(hits)
+    if not leads:
+        return GradeRow(grade, 0, 0.0, 0, None, None, None)
+    low, high = wilson_interval(np.array([converted]), np.array([leads]))
+    return GradeRow(grade, leads, leads / total, converted, converted / leads, float(low[0]), float(high[0]))
+
+
+def _by_precision(bins: ScoreBins, wanted: Precision) -> list[float | None]:
+    """Lower edges of A, B and C; None for a grade that cannot reach its target with any lead."""
+    cuts: list[float | None] = []
+    top = len(bins.edges)
+    for target in (wanted.a, wanted.b, wanted.c):
+        lowest = _lowest_reaching(bins.positives[:top], bins.leads[:top], target)
+        cuts.append(None if lowest is None else _edge(bins, lowest))
+        top = top if lowest is None else lowest
+    return cuts
+
+
+def _lowest_reaching(positives: Counts, leads: Counts, target: float) -> int | None:
+    """The lowest bin from which up to the top the share of positives is at least `target`."""
+    won, all_ = np.cumsum(positives[::-1]), np.cumsum(leads[::-1])
+    reached = np.flatnonzero((won >= target * all_) & (leads[::-1] > 0))
+    return len(leads) - 1 - int(reached[-1]) if len(reached) else None
+
+
+def _by_capacity(bins: ScoreBins, capacity: Capacity) -> list[float | None]:
+    share = min(1.0, capacity.calls_per_day / capacity.leads_per_day)
+    above = np.cumsum(bins.leads[::-1])[::-1]
+    cuts: list[float | None] = []
+    for times in (1, 2, 3):
+        fitting = np.flatnonzero(above <= min(1.0, share * times) * bins.n)
+        cuts.append(_edge(bins, int(fitting[0])) if len(fitting) and above[fitting[0]] else None)
+    return cuts
+
+
+def _edge(bins: ScoreBins, index: int) -> float:
+    """The lower edge of a bin as a cut, which is above 0."""
+    return max(float(bins.edges[index]), 1e-9)

@@ -1,0 +1,113 @@
+"""Calibration and grades as stages behind the forest."""
+
+import pytest
+from pyspark.ml.functions import array_to_vector
+from pyspark.sql import functions as F
+
+from evaluation.fitting import Finish, fit_servable, out_of_fold
+from evaluation.grades import GradeRule, NotGraded, grade_table
+from evaluation.search import encoded
+from features.calibration import centered_isotonic
+from features.grading import GradeCuts, grade_stages
+from features.splits import with_group
+from features.stages import ForestParams, scored_columns
+from tests.leads import small_contract, small_leads
+
+PARAMS = ForestParams(trees=5, depth=4)
+
+
+def probabilities(spark, rows):
+    """Leads (label, the forest's probability of label 1)."""
+    frame = spark.createDataFrame(rows, "label int, p double")
+    return frame.withColumn("probability", array_to_vector(F.array(1 - F.col("p"), F.col("p"))))
+
+
+def calibrated(spark, stage, *values):
+    frame = probabilities(spark, [(0, v) for v in values])
+    return [r.calibrated for r in stage.transform(frame).orderBy("p").collect()]
+
+
+@pytest.fixture(scope="module")
+def twice_too_sure(spark):
+    """Ten thousand leads that convert half as often as the forest says."""
+    rows = [(int(i % 200 < p), p / 100) for p in range(101) for i in range(0, 200, 2)]
+    return centered_isotonic(probabilities(spark, rows), "label")
+
+
+@pytest.fixture(scope="module")
+def data(spark):
+    contract = small_contract()
+    train = with_group(small_leads(spark, 600), contract)
+    with encoded(train, contract.feature_set("available"), contract.label.name, folds=3, seed=1) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def servable(data):
+    return fit_servable(data, PARAMS, Finish(grades=GradeRule()))
+
+
+def test_a_calibrated_probability_is_the_rate_at_which_such_leads_convert(spark, twice_too_sure):
+    assert calibrated(spark, twice_too_sure, 0.2, 0.5, 0.8) == pytest.approx([0.1, 0.25, 0.4], abs=0.01)
+
+
+def test_calibration_never_turns_the_order_of_two_leads_round(spark, twice_too_sure):
+    found = calibrated(spark, twice_too_sure, *(i / 500 for i in range(501)))
+    assert found == sorted(found)
+
+
+def test_leads_of_one_step_of_the_regression_do_not_tie(spark):
+    # Isotonic regression pools the two middle leads, which convert the wrong way round, into one step.
+    rows = [(0, 0.1)] * 9 + [(1, 0.1)] + [(1, 0.4)] * 5 + [(0, 0.6)] * 5 + [(1, 0.9)] * 10
+    stage = centered_isotonic(probabilities(spark, rows), "label")
+    low, high = calibrated(spark, stage, 0.4, 0.6)
+    assert low < high
+
+
+def test_no_lead_is_certain_to_convert_or_not_to(spark):
+    stage = centered_isotonic(probabilities(spark, [(0, 0.0)] * 50 + [(1, 1.0)] * 50), "label")
+    low, high = calibrated(spark, stage, 0.0, 1.0)
+    assert (low, high) == (pytest.approx(1 / 51), pytest.approx(50 / 51))
+
+
+def test_every_lead_has_one_out_of_fold_score(data):
+    assert out_of_fold(data, PARAMS, 2).count() == data.leads.count()
+
+
+def test_out_of_fold_scores_are_worse_than_those_of_a_forest_that_has_seen_the_leads(data, servable):
+    own = servable.model.stages[-4].transform(data.leads)
+    unseen = out_of_fold(data, PARAMS, 2)
+    loss = F.avg((F.col("probability") - F.col(data.label)) ** 2)
+    seen_loss, unseen_loss = (
+        frame.select(*scored_columns(frame.drop("calibrated"), data.label)).agg(loss).first()[0]
+        for frame in (own, unseen)
+    )
+    assert seen_loss < unseen_loss
+
+
+def test_a_servable_model_gives_a_calibrated_probability_and_a_grade(spark, servable):
+    row = servable.model.transform(small_leads(spark, 5)).first()
+    assert (0 < row.calibrated < 1, row.grade in "ABCD") == (True, True)
+
+
+def test_without_calibration_the_model_ends_with_its_forest(data):
+    found = fit_servable(data, PARAMS, Finish(calibrate="none", grades=GradeRule()))
+    assert (type(found.model.stages[-1]).__name__, found.cuts) == ("RandomForestClassificationModel", None)
+
+
+def test_a_lead_on_a_cut_has_the_better_grade(spark):
+    leads = spark.createDataFrame([(0.1,), (0.2,), (0.5,), (0.79,), (0.8,)], "calibrated double")
+    for stage in grade_stages(GradeCuts(a=0.8, b=0.5, c=0.2)):
+        leads = stage.transform(leads)
+    assert [r.grade for r in leads.orderBy("calibrated").collect()] == ["D", "C", "B", "B", "A"]
+
+
+def test_a_grade_table_counts_leads_and_conversions(spark):
+    scored = spark.createDataFrame([("A", 1), ("A", 1), ("A", 0), ("C", 0)], "grade string, label int")
+    rows = grade_table(scored, "label").rows
+    assert [(r.grade, r.leads, r.converted) for r in rows] == [("A", 3, 2), ("B", 0, 0), ("C", 1, 0), ("D", 0, 0)]
+
+
+def test_grades_of_a_model_without_them_are_refused(spark):
+    with pytest.raises(NotGraded, match="calibrate=isotonic"):
+        grade_table(spark.createDataFrame([(1,)], "label int"), "label")
