@@ -91,7 +91,7 @@ def scores(name: str, found: Probe | None) -> Check:
         name,
         good,
         said,
-        f"{found.sent if found else 'all'} probabilities in [0, 1]",
+        f"{f'{found.sent:,}' if found else 'all'} probabilities in [0, 1]",
         "Train it again: a lead without answers, or with values not seen in training, must get a score as well.",
     )
 

@@ -17,7 +17,7 @@ def gate_document(report: GateReport, evidence: Evidence, conditions: GateCondit
     verdict = (
         "Passed: every check holds." if report.passed else f"Refused: {failed} of {len(report.checks)} checks fail."
     )
-    sections = [Section("Checks", (_checks(report),))]
+    sections = [Section("Checks, failed ones first", (_checks(report),))]
     if report.failures():
         remedies = tuple((c.name, c.remedy) for c in report.failures())
         sections.append(Section("What to do", (Table(("check", "remedy"), remedies),)))
@@ -31,8 +31,9 @@ def gate_document(report: GateReport, evidence: Evidence, conditions: GateCondit
 
 
 def _checks(report: GateReport) -> Table:
-    rows = tuple((c.name, "passed" if c.passed is True else "FAILED", c.found, c.wanted) for c in report.checks)
-    marks: tuple[Mark, ...] = tuple("good" if c.passed is True else "bad" for c in report.checks)
+    ordered = sorted(report.checks, key=lambda c: c.passed is True)
+    rows = tuple((c.name, "passed" if c.passed is True else "FAILED", c.found, c.wanted) for c in ordered)
+    marks: tuple[Mark, ...] = tuple("good" if c.passed is True else "bad" for c in ordered)
     return Table(("check", "result", "found", "wanted"), rows, marks)
 
 

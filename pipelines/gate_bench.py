@@ -57,7 +57,7 @@ class Bench:
 
 @dataclass
 class _Attempts:
-    """Runs what collects evidence; each attempt leaves a check."""
+    """Runs what collects evidence; each attempt leaves a check, passed or failed."""
 
     checks: list[Check] = field(default_factory=list)
 
@@ -78,7 +78,7 @@ class _Judged:
 
 
 def collect(candidate: ResolvedVersion, bench: Bench) -> tuple[Evidence, list[Check]]:
-    """The evidence on one candidate, and a check for each attempt to collect it; nothing raised here escapes."""
+    """The evidence on one candidate, and a failed check for each attempt that raised; nothing raised escapes."""
     tries = _Attempts()
     model = tries.of("loads", partial(load_version, bench.spark, candidate), "an artifact that loads")
     models: dict[str, PipelineModel] = {CANDIDATE: model} if model is not None else {}
@@ -118,7 +118,7 @@ def collect(candidate: ResolvedVersion, bench: Bench) -> tuple[Evidence, list[Ch
         candidate_data_hash=candidate.tags.get("data_hash"),
         data_hash=bench.data.data_hash,
     )
-    return evidence, tries.checks
+    return evidence, [c for c in tries.checks if not c.passed]
 
 
 def features_of(version: ResolvedVersion) -> list[str]:
@@ -139,7 +139,7 @@ def _judged(tries: _Attempts, models: Mapping[str, PipelineModel], bench: Bench)
             measured = tries.of("measured", lambda: _measured(leads, list(models), bench), "measures of both models")
         return _Judged(counts, measured, graded, table)
 
-    return tries.of("test leads", work, "test leads scored by both models") or _Judged()
+    return tries.of("both models score", work, "test leads scored by both models") or _Judged()
 
 
 def _measured(leads: DataFrame, models: Sequence[str], bench: Bench) -> Measured:
