@@ -100,7 +100,7 @@ def run_demo(spark: SparkSession, settings: Settings, console: Console, csv: str
 
 
 def _train(spark: SparkSession, settings: Settings, features: str, note: Note) -> Reported:
-    return run_train(spark, settings, features)
+    return run_train(spark, settings, features, explain=features == "available")
 
 
 def _stream(spark: SparkSession, settings: Settings, note: Note) -> StreamSummary:

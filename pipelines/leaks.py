@@ -11,6 +11,8 @@ from pipelines.datasets import Prepared
 from pipelines.tracking import log_figures
 
 LONGEST_TAG = 4900
+# What this process has probed, by data, contract and feature set: sweeps of one session need not probe anew.
+_PROBED: dict[tuple[str, str, str], LeakReport] = {}
 
 
 def check_leaks(contract: Contract, data: Prepared, features: str, register: bool, on_leak: OnLeak) -> LeakReport:
@@ -20,8 +22,9 @@ def check_leaks(contract: Contract, data: Prepared, features: str, register: boo
     `on_leak` is refuse; otherwise suspects are told and the training goes on. The tag holds the suspects' names,
     and is empty where there are none.
     """
-    start = time.monotonic()
-    report = probe_leaks(data.train, data.test, contract, contract.feature_set(features))
+    start, key = time.monotonic(), (data.data_hash, contract.digest(), features)
+    report = _PROBED.get(key) or probe_leaks(data.train, data.test, contract, contract.feature_set(features))
+    _PROBED[key] = report
     mlflow.log_metrics({"leak_probe_seconds": time.monotonic() - start, "leak_suspects": len(report.names)})
     mlflow.log_dict(report.as_dict(), "leakage.json")
     mlflow.set_tags({"leak_suspects": ",".join(report.names)[:LONGEST_TAG], "on_leak": on_leak.value})
