@@ -1,0 +1,138 @@
+"""Batch scoring: rows per second of every way, beside the original's pipeline and beside what the machine allows."""
+
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+from pyspark.ml import PipelineModel
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from benchmarks.compiled import VERSION, drawn_leads
+from benchmarks.measure import Timed, timed
+from benchmarks.report import Table
+from features.contract import Contract
+from features.stages import positive_probability
+from serving.compiled.in_spark import scored_by_compiled
+from serving.compiled.local import BATCH_ROWS, score_dataset
+from serving.compiled.onnx_run import votes
+from serving.compiled.scorer import CompiledScorer
+from serving.scoring import scored
+
+FILES, THREADS, LARGEST_DIFFERENCE = 4, 2, 1e-6
+
+
+def batch_table(
+    spark: SparkSession,
+    leads: pa.Table,
+    contract: Contract,
+    model: PipelineModel,
+    peer: PipelineModel,
+    scorer: CompiledScorer,
+    rows: int,
+    kind: str,
+) -> Table:
+    """Measure `rows` leads drawn from `leads`; `kind` is distinct or repeated (see benchmarks.compiled)."""
+    drawn = drawn_leads(leads, contract, rows, kind == "distinct")
+    with tempfile.TemporaryDirectory(prefix="lead-scoring-bench-") as name:
+        folder = Path(name)
+        _write(drawn, folder / "leads")
+        frame = spark.read.parquet(str(folder / "leads"))
+        _check(frame.limit(20_000), model, scorer, contract)
+        ways = _in_spark(frame, contract, model, peer, scorer)
+        ways |= _alone(folder, drawn, contract, scorer)
+        found = {way: timed(work) for way, work in ways.items()}
+    base = found[next(iter(found))].median
+    table = [_row(way, times, rows, base) for way, times in found.items()]
+    return Table(
+        f"Batch scoring of {rows:,} {kind} leads, Parquet to nothing unless said",
+        table,
+        ["medians of 3 runs after a warm one; spread: fastest to slowest", "scores of all ways agree to 1e-6"],
+    )
+
+
+def _row(way: str, times: Timed, rows: int, base: float) -> dict[str, Any]:
+    return {
+        "way": way,
+        "rows/s": rows / times.median,
+        "times the original": base / times.median,
+        "spread": times.spread,
+    }
+
+
+def _in_spark(
+    frame: DataFrame, contract: Contract, model: PipelineModel, peer: PipelineModel, scorer: CompiledScorer
+) -> dict[str, Callable[[], Any]]:
+    original = peer.transform(frame).select(contract.id.name, positive_probability().alias("probability"), "prediction")
+    compiled = scored_by_compiled(frame, scorer, VERSION, contract)
+    needed = frame.select(contract.id.name, *scorer.description.fields)
+    transport = needed.mapInArrow(_same, needed.schema)
+    plans = {
+        "original pipeline in Spark": original,
+        "our pipeline in Spark (calibrated)": scored(frame, model, VERSION, contract),
+        "compiled, in Spark by Arrow": compiled,
+        "limit: Arrow transport in Spark, no scoring": transport,
+        "limit: Parquet scan in Spark": needed,
+    }
+    return {name: plan.write.format("noop").mode("overwrite").save for name, plan in plans.items()}
+
+
+def _alone(folder: Path, drawn: pa.Table, contract: Contract, scorer: CompiledScorer) -> dict[str, Callable[[], Any]]:
+    output, source = str(folder / "out"), str(folder / "leads")
+
+    def local() -> None:
+        score_dataset(source, output, scorer, VERSION, contract, kind="benchmark", threads=THREADS)
+
+    def scan() -> None:
+        for _ in ds.dataset(source).to_batches(columns=[contract.id.name, *scorer.description.fields]):
+            pass
+
+    return {
+        f"compiled without Spark, Parquet to Parquet, {THREADS} threads": local,
+        "limit: Parquet scan without Spark": scan,
+    }
+
+
+def bare_onnx(leads: pa.Table, scorer: CompiledScorer, rows: int = 100_000) -> dict[str, float]:
+    """Rows per second of ONNX Runtime alone on encoded leads (one thread), and of the whole scorer beside it."""
+    from serving.compiled.encoding import matrix
+
+    part = leads.slice(0, rows)
+    encoded = scorer.encode(part)
+    columns = matrix(encoded, np.arange(part.num_rows), scorer._layout)
+    forest = timed(lambda: [votes(scorer._session, columns[i : i + 4096]) for i in range(0, len(columns), 4096)])
+    whole = timed(lambda: [scorer.score(b) for b in part.to_batches(max_chunksize=BATCH_ROWS)])
+    return {"ONNX Runtime alone": part.num_rows / forest.median, "whole scorer": part.num_rows / whole.median}
+
+
+def _same(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    yield from batches
+
+
+def _write(leads: pa.Table, folder: Path) -> None:
+    folder.mkdir()
+    size = -(-leads.num_rows // FILES)
+    for number in range(FILES):
+        pq.write_table(leads.slice(number * size, size), folder / f"{number}.parquet")
+
+
+def _check(leads: DataFrame, model: PipelineModel, scorer: CompiledScorer, contract: Contract) -> None:
+    """A fast wrong answer is no answer: both ways must agree on every lead."""
+    kept = leads.cache()
+    sides = [
+        plan.select(contract.id.name, F.col("probability").alias(name))
+        for name, plan in (
+            ("spark", scored(kept, model, VERSION, contract)),
+            ("compiled", scored_by_compiled(kept, scorer, VERSION, contract)),
+        )
+    ]
+    both = sides[0].join(sides[1], contract.id.name)
+    found = both.agg(F.count(F.lit(1)).alias("n"), F.max(F.abs(F.col("spark") - F.col("compiled"))).alias("d")).first()
+    if found is None or found["n"] != kept.count() or not found["d"] <= LARGEST_DIFFERENCE:
+        raise ValueError(f"compiled and Spark scores differ: {found}")
+    kept.unpersist()

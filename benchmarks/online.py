@@ -1,0 +1,92 @@
+"""One lead at a time: the compiled model in this process and behind MLflow's server, beside the Spark pyfunc."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from typing import Any
+
+import requests
+
+from benchmarks.report import Spread, Table
+from benchmarks.workplace import Workplace
+from serving.compiled.scorer import CompiledScorer
+
+CALLS = {"compiled": 1000, "Spark": 100}
+READY_SECONDS = 240
+
+
+def online_table(
+    place: Workplace, uris: Mapping[str, str], scorer: CompiledScorer, leads: Sequence[dict[str, Any]]
+) -> Table:
+    """Latency of single leads and seconds until the first answer; `uris` by the names of CALLS."""
+    rows = [_in_process(scorer, leads)]
+    for name, uri in uris.items():
+        rows.append(_over_http(place, name, uri, leads))
+    fastest, slowest = rows[1]["ready after (s)"], rows[-1]["ready after (s)"]
+    return Table(
+        "One lead at a time (ms)", rows, [f"the compiled server is ready {slowest / fastest:.1f} times as fast"]
+    )
+
+
+def _in_process(scorer: CompiledScorer, leads: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    took = []
+    for number in range(5000):
+        lead = leads[number % len(leads)]
+        start = time.perf_counter()
+        scorer.score_one(lead)
+        took.append((time.perf_counter() - start) * 1e3)
+    return _row("compiled, in this process", Spread.of(took[500:]), 0.0)
+
+
+def _over_http(place: Workplace, name: str, uri: str, leads: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    with closing(socket.socket()) as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words = ["models", "serve", "-m", uri, "--env-manager", "local", "--host", "127.0.0.1", "--port", str(port)]
+    environment = place.environment | {"PATH": f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}"}
+    start = time.perf_counter()
+    with (place.folder / f"serve-{name}.log").open("w") as log:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "mlflow", *words], env=environment, stdout=log, stderr=log, start_new_session=True
+        )
+    try:
+        ask = _asker(f"http://127.0.0.1:{port}/invocations")
+        ready = _first_answer(ask, leads[0], start)
+        took = []
+        for number in range(CALLS[name]):
+            begin = time.perf_counter()
+            ask(leads[number % len(leads)])
+            took.append((time.perf_counter() - begin) * 1e3)
+        return _row(f"{name}, mlflow models serve", Spread.of(took[len(took) // 10 :]), ready)
+    finally:
+        os.killpg(server.pid, 15)
+        server.wait()
+
+
+def _asker(url: str) -> Any:
+    session = requests.Session()
+
+    def ask(lead: dict[str, Any]) -> Any:
+        reply = session.post(url, json={"dataframe_records": [lead]}, timeout=60)
+        reply.raise_for_status()
+        return reply.json()["predictions"]
+
+    return ask
+
+
+def _first_answer(ask: Any, lead: dict[str, Any], start: float) -> float:
+    while time.perf_counter() - start < READY_SECONDS:
+        try:
+            ask(lead)
+            return time.perf_counter() - start
+        except requests.RequestException:
+            time.sleep(0.1)
+    raise TimeoutError(f"no answer within {READY_SECONDS} s")
+
+
+def _row(name: str, spread: Spread, ready: float) -> dict[str, Any]:
+    return {"way": name, "p50": spread.p50, "p95": spread.p95, "p99": spread.p99, "ready after (s)": ready}
