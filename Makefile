@@ -15,7 +15,7 @@ export MLFLOW_DISABLE_TELEMETRY
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: setup
 setup: java .venv/installed ## Check Java, and make .venv from requirements.lock (again when the lock is newer)
@@ -35,6 +35,14 @@ demo: setup ## Prepare, train, promote and stream on sample leads, and show the 
 .PHONY: test
 test: setup ## Run the whole test suite
 	$(PY) -m pytest
+
+.PHONY: bench
+bench: setup ## Measure batch, online, sweep and training beside their peers (LEADS_CSV=PATH for the real leads)
+	$(PY) -m benchmarks
+
+.PHONY: bench-stream
+bench-stream: setup jars ## Measure the stream beside the original's design and a bare Kafka relay
+	$(PY) -m benchmarks.stream
 
 .PHONY: jars
 jars: ## Fetch Spark's Kafka connector, and the broker that tests start, into .jars (needs Maven)

@@ -1,4 +1,4 @@
-"""A sweep of 12 candidates by 3 folds: ours beside a plain CrossValidator over the whole pipeline, on the same folds."""
+"""A sweep of 12 candidates by 3 folds: ours beside a plain CrossValidator over the whole pipeline, same folds."""
 
 import time
 from typing import Any
