@@ -11,13 +11,13 @@ from features.storage import Storage, join
 from pipelines.commands import Switch, run_command
 from pipelines.session import spark_session
 from pipelines.settings import Settings
+from pipelines.stream_options import TOPIC, Connections
 from serving.dead_letters import REFUSED
-from serving.kafka import KafkaOptions, Protocol
+from serving.kafka import KafkaOptions
 from serving.redrive import FolderTarget, NoDeadLetters, Replay, TopicTarget, refused_letters
 from serving.redrive import redrive as replay
 from serving.sources import FileFormat
 
-TOPIC = "kafka:"
 LETTER_JSON = (
     "event_id string, lead string, event_time timestamp, origin string, position long, raw string, reason string, "
     "failed_at timestamp, query string, kind string"
@@ -37,22 +37,18 @@ class RedriveOptions:
 
 
 def redrive(
-    source: Annotated[str, typer.Option(help="dead letters: a folder or kafka:TOPIC; empty: data/dead-letters")] = "",
+    source: Annotated[
+        str, typer.Option(help="dead letters: a folder or kafka:TOPIC; empty: data/dead-letters/stream")
+    ] = "",
     target: Annotated[str, typer.Option(help="folder or kafka:TOPIC that the stream reads; empty: data/stream")] = "",
     format: Annotated[FileFormat, typer.Option(help="files of a target folder: parquet or json")] = FileFormat.PARQUET,
-    bootstrap_servers: Annotated[str, typer.Option(help="Kafka's host:port, ...; where a topic is named")] = "",
-    security_protocol: Annotated[Protocol, typer.Option(help="how Kafka is reached")] = Protocol.PLAINTEXT,
-    truststore: Annotated[str, typer.Option(help="file of the CA's certificates for Kafka")] = "",
     ledger: Annotated[str, typer.Option(help="folder of what was replayed; empty: data/redriven")] = "",
     dry_run: Annotated[Switch, typer.Option(help="say what would be replayed, and change nothing")] = Switch.FALSE,
 ) -> None:
     """Judge refused events again by the contract as it is now, and hand those that are good to the stream, once."""
     settings = Settings()
-    kafka = None
-    if bootstrap_servers:
-        kafka = KafkaOptions(
-            bootstrap_servers=bootstrap_servers, security_protocol=security_protocol, truststore=truststore
-        )
+    topics = [place for place in (source, target) if place.startswith(TOPIC)]
+    kafka = Connections().kafka_options() if topics else None
     options = RedriveOptions(source, target, format, kafka, ledger, bool(dry_run))
     with spark_session(settings, "redrive", kafka=kafka is not None) as spark:
         found = run_redrive(spark, settings, options)
@@ -70,7 +66,7 @@ def run_redrive(spark: SparkSession, settings: Settings, options: RedriveOptions
         raise NoDeadLetters("format=csv has no room for event ids; give format=parquet or format=json.")
     else:
         target = FolderTarget(storage, place, options.format)
-    letters = _letters(spark, storage, options.source or join(settings.data, "dead-letters"), options)
+    letters = _letters(spark, storage, options.source or join(settings.data, "dead-letters", "stream"), options)
     ledger = options.ledger or join(settings.data, "redriven")
     return replay(letters, contract, target, storage, ledger, options.dry_run)
 
@@ -88,7 +84,7 @@ def _letters(spark: SparkSession, storage: Storage, source: str, options: Redriv
 
 def _cluster(options: RedriveOptions) -> KafkaOptions:
     if options.kafka is None:
-        raise NoDeadLetters("a Kafka topic is named and no cluster; give bootstrap_servers=host:port.")
+        raise NoDeadLetters("a Kafka topic is named and no cluster; set LEADS_KAFKA to host:port.")
     return options.kafka
 
 
