@@ -37,9 +37,7 @@ class RedriveOptions:
 
 
 def redrive(
-    source: Annotated[
-        str, typer.Option(help="dead letters: a folder or kafka:TOPIC; empty: data/dead-letters/stream")
-    ] = "",
+    source: Annotated[str, typer.Option(help="a folder or kafka:TOPIC; empty: data/dead-letters/stream")] = "",
     target: Annotated[str, typer.Option(help="folder or kafka:TOPIC that the stream reads; empty: data/stream")] = "",
     format: Annotated[FileFormat, typer.Option(help="files of a target folder: parquet or json")] = FileFormat.PARQUET,
     ledger: Annotated[str, typer.Option(help="folder of what was replayed; empty: data/redriven")] = "",
