@@ -49,6 +49,8 @@ class ConsoleSink:
 
 
 def _shown(value: Any) -> str:
+    if isinstance(value, list):
+        return "; ".join(reason["text"] for reason in value)
     if isinstance(value, float):
         return f"{value:.4g}"
     return "" if value is None else str(value).split(".")[0]

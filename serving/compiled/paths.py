@@ -1,4 +1,4 @@
-"""The compiled forest as paths from root to leaf: what each field must be, and the share of training leads that was so."""
+"""The compiled forest as paths from root to leaf: what each field must be, and how many training leads were so."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -56,12 +56,12 @@ def codes(encoded: Encoded, rows: npt.NDArray[np.intp], layout: Layout) -> npt.N
 
 def forest_paths(compiled: Compiled, layout: Layout) -> list[Path]:
     """Every path of the forest. Sum over the leaves of `value` x product of `cover` is the forest's mean."""
-    tests = Tests(compiled, layout)
-    return [path for root in compiled.trees.roots.tolist() for path in _walk(tests, root, {})]
+    questions = Questions(compiled, layout)
+    return [path for root in compiled.trees.roots.tolist() for path in _walk(questions, root, {})]
 
 
 @dataclass(frozen=True)
-class Tests:
+class Questions:
     """The tests of the compiled trees, asked by the codes of `codes`."""
 
     compiled: Compiled
@@ -112,15 +112,15 @@ class Tests:
         return np.asarray(holds)
 
 
-def _walk(tests: Tests, node: int, steps: Steps) -> Iterator[Path]:
-    trees = tests.compiled.trees
+def _walk(questions: Questions, node: int, steps: Steps) -> Iterator[Path]:
+    trees = questions.compiled.trees
     if trees.left[node] < 0:
-        passes = np.array([s[0] for s in steps.values()], np.bool_).reshape(len(steps), tests.kinds)
-        cover = np.array([s[1] for s in steps.values()])
-        yield Path(tuple(steps), passes, cover, float(trees.leaf1[node]) / len(trees.roots))
+        passing = np.array([s[0] for s in steps.values()], np.bool_).reshape(len(steps), questions.kinds)
+        covers = np.array([s[1] for s in steps.values()])
+        yield Path(tuple(steps), passing, covers, float(trees.leaf1[node]) / len(trees.roots))
         return
-    at, left = tests.left(node)
+    at, left = questions.left(node)
     for child, goes in ((trees.left[node], left), (trees.right[node], ~left)):
         share = float(trees.count[child] / trees.count[node])
-        passes, cover = steps.get(at, (True, 1.0))
-        yield from _walk(tests, int(child), {**steps, at: (passes & goes, cover * share)})
+        passes, cover = steps.get(at, (goes, 1.0))
+        yield from _walk(questions, int(child), {**steps, at: (passes & goes, cover * share)})
