@@ -121,6 +121,7 @@ def _walk(questions: Questions, node: int, steps: Steps) -> Iterator[Path]:
         return
     at, left = questions.left(node)
     for child, goes in ((trees.left[node], left), (trees.right[node], ~left)):
-        share = float(trees.count[child] / trees.count[node])
+        # Where no lead of training came by, each way counts the same.
+        share = float(trees.count[child] / trees.count[node]) if trees.count[node] else 0.5
         passes, cover = steps.get(at, (goes, 1.0))
         yield from _walk(questions, int(child), {**steps, at: (passes & goes, cover * share)})

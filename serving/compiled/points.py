@@ -32,7 +32,9 @@ def points(contributions: Floats, base: float, probability: Floats, calibration:
     rise = (serve(base + up) - start + end - serve(base + down)) / 2
     only_up, only_down = -down < NOTHING, up < NOTHING
     rise = np.where(only_up, whole, np.where(only_down, 0.0, rise))
-    fall = whole - rise
+    # Rounding must not give a side the other's sign.
+    rise = np.maximum(rise, 0.0)
+    fall = np.minimum(whole - rise, 0.0)
     per_up = np.divide(rise, up, out=np.zeros_like(up), where=~only_down)
     per_down = np.divide(fall, down, out=np.zeros_like(down), where=~only_up)
     return np.asarray(100 * np.where(contributions > 0, contributions * per_up, contributions * per_down))
