@@ -90,7 +90,8 @@ def run_compare(
         leads = scored_pair(models[0], models[1], data.test, contract).cache()
         try:
             found = compare_scores(leads, contract, top)
-            reasons = _reasons(leads.select(*data.test.columns), found, sides, contract)
+            ids = [c.lead for c in found.changed]
+            reasons = reasons_of_both(data.test, ids, [s.version for s in sides], contract)
         finally:
             leads.unpersist()
         _log(found, names, reasons)
@@ -123,23 +124,21 @@ def _seen(sides: list[Contender], data_hash: str) -> str:
     return ", ".join(side.called for side in sides if side.data_hash != data_hash) or "neither"
 
 
-def _reasons(
-    test: DataFrame, found: Comparison, sides: list[Contender], contract: Contract
+def reasons_of_both(
+    leads: DataFrame, ids: list[str], sides: list[ResolvedVersion | None], contract: Contract
 ) -> dict[str, tuple[str, str]]:
-    """Reasons of both models per changed lead; empty where a version has no compiled scorer that tells them."""
-    numbers = [side.version for side in sides if side.version is not None]
-    if not found.changed or len(numbers) < len(sides):
-        return {}
-    key = contract.id.name
-    leads = test.where(test[key].cast("string").isin([c.lead for c in found.changed]))
-    told = []
-    for version in numbers:
+    """Reasons of two versions for some of the leads, by id; empty where one has no compiled scorer that tells them."""
+    told, key = [], contract.id.name
+    some = leads.where(leads[key].cast("string").isin(ids))
+    for version in sides if ids else ():
+        if version is None:
+            return {}
         try:
-            plan = scored_by_compiled(leads, load_explaining(version), version, contract, reasons=True)
+            plan = scored_by_compiled(some, load_explaining(version), version, contract, reasons=True)
         except (NotCompiled, CannotExplain):
             return {}
         told.append({row[key]: short(row[COLUMN]) for row in plan.select(key, COLUMN).collect()})
-    return {c.lead: (told[0].get(c.lead, ""), told[1].get(c.lead, "")) for c in found.changed}
+    return {lead: (told[0].get(lead, ""), told[1].get(lead, "")) for lead in ids}
 
 
 def _log(found: Comparison, names: tuple[str, str], reasons: dict[str, tuple[str, str]]) -> None:

@@ -13,7 +13,7 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from features.contract import Contract
-from serving.compiled.reasons import COLUMN, REASONS, SPARK_TYPE
+from serving.compiled.reasons import COLUMN, SPARK_TYPE
 from serving.compiled.scorer import CompiledScorer, packed, unpacked
 from serving.registry import ResolvedVersion
 from serving.scoring import typed_features
@@ -117,9 +117,7 @@ def _explaining(shipped: Shipped) -> Any:
             told = scorer.reasons(batch.filter(good))
             # A refused event takes no place among the explained ones: its index is null.
             place = pc.if_else(good, pc.subtract(pc.cumulative_sum(good.cast(pa.int64())), 1), None)
-            yield pa.RecordBatch.from_arrays(
-                [*batch.columns, told.take(place).cast(REASONS)], [*batch.schema.names, COLUMN]
-            )
+            yield pa.RecordBatch.from_arrays([*batch.columns, told.take(place)], [*batch.schema.names, COLUMN])
 
     return explain
 
