@@ -34,6 +34,7 @@ RESERVED = frozenset(
         "position",
         "raw",
         "reason",
+        "reasons",
         "batch_date",
         "unknown_categories",
     ]

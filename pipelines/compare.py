@@ -8,7 +8,6 @@ import mlflow
 import typer
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
-from pyspark.ml import PipelineModel
 from pyspark.sql import DataFrame, SparkSession
 
 from evaluation import overlay_plots
@@ -21,11 +20,14 @@ from pipelines.datasets import load_prepared
 from pipelines.session import spark_session
 from pipelines.settings import Settings
 from pipelines.tracking import connect, log_figures, tracked_run
+from serving.compiled.artifact import NotCompiled, load_explaining
+from serving.compiled.errors import CannotExplain
+from serving.compiled.in_spark import scored_by_compiled
+from serving.compiled.reasons import COLUMN, short
 from serving.models import load_pipeline
 from serving.registry import NoSuchModel, ResolvedVersion, resolve, versions
-from serving.scoring import scored
 
-LATEST, REASONS = "latest", "reasons"
+LATEST = "latest"
 _RUN_ID = re.compile(r"[0-9a-f]{32}")
 
 
@@ -88,7 +90,8 @@ def run_compare(
         leads = scored_pair(models[0], models[1], data.test, contract).cache()
         try:
             found = compare_scores(leads, contract, top)
-            reasons = _reasons(leads.select(*data.test.columns), found, models, sides, contract)
+            ids = [c.lead for c in found.changed]
+            reasons = reasons_of_both(data.test, ids, [s.version for s in sides], contract)
         finally:
             leads.unpersist()
         _log(found, names, reasons)
@@ -121,23 +124,21 @@ def _seen(sides: list[Contender], data_hash: str) -> str:
     return ", ".join(side.called for side in sides if side.data_hash != data_hash) or "neither"
 
 
-def _reasons(
-    test: DataFrame, found: Comparison, models: list[PipelineModel], sides: list[Contender], contract: Contract
+def reasons_of_both(
+    leads: DataFrame, ids: list[str], sides: list[ResolvedVersion | None], contract: Contract
 ) -> dict[str, tuple[str, str]]:
-    """Reasons of both models per changed lead; empty where the scored output of a version carries none."""
-    if not found.changed or any(side.version is None for side in sides):
-        return {}
-    key = contract.id.name
-    leads = test.where(test[key].cast("string").isin([c.lead for c in found.changed]))
-    told = []
-    for model, side in zip(models, sides, strict=True):
-        if side.version is None:
+    """Reasons of two versions for some of the leads, by id; empty where one has no compiled scorer that tells them."""
+    told, key = [], contract.id.name
+    some = leads.where(leads[key].cast("string").isin(ids))
+    for version in sides if ids else ():
+        if version is None:
             return {}
-        plan = scored(leads, model, side.version, contract)
-        if REASONS not in plan.columns:
+        try:
+            plan = scored_by_compiled(some, load_explaining(version), version, contract, reasons=True)
+        except (NotCompiled, CannotExplain):
             return {}
-        told.append({row[key]: str(row[REASONS]) for row in plan.select(key, REASONS).collect()})
-    return {c.lead: (told[0].get(c.lead, ""), told[1].get(c.lead, "")) for c in found.changed}
+        told.append({row[key]: short(row[COLUMN]) for row in plan.select(key, COLUMN).collect()})
+    return {lead: (told[0].get(lead, ""), told[1].get(lead, "")) for lead in ids}
 
 
 def _log(found: Comparison, names: tuple[str, str], reasons: dict[str, tuple[str, str]]) -> None:

@@ -87,7 +87,7 @@ def signature(fields: tuple[LeadField, ...]) -> ModelSignature:
         ColSpec(DataType.long, "prediction"),
         ColSpec(DataType.string, "grade", required=False),
     ]
-    params = ParamSchema([ParamSpec("check", DataType.boolean, True)])
+    params = ParamSchema([ParamSpec("check", DataType.boolean, True), ParamSpec("reasons", DataType.boolean, False)])
     return ModelSignature(inputs=model_signature(fields).inputs, outputs=Schema(outputs), params=params)
 
 

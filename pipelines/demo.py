@@ -31,6 +31,9 @@ from pipelines.sweep_cv import parse_grid, run_sweep_cv
 from pipelines.sweep_hyperopt import SPACE, Sweep, run_sweep_hyperopt
 from pipelines.tracking import connect
 from pipelines.train import run_train
+from serving.compiled.artifact import has_compiled
+from serving.compiled.reasons import COLUMN
+from serving.registry import resolve
 
 GRID = "trees=20,50;depth=5,10"
 
@@ -108,27 +111,32 @@ def _stream(spark: SparkSession, settings: Settings, note: Note) -> StreamSummar
     output, checkpoint = (join(settings.data, kind, "demo") for kind in ("scores", "checkpoints"))
     for folder in (output, checkpoint):
         Storage(spark).delete(folder)
-    options = StreamOptions(sink="parquet", output=output, checkpoint=checkpoint, available_now=True)
+    told = has_compiled(resolve(connect(settings), settings.model_name))
+    options = StreamOptions(sink="parquet", output=output, checkpoint=checkpoint, available_now=True, reasons=told)
     return run_stream(spark, settings, options, report=lambda batch: note(f"micro-batch {batch.number + 1}"))
 
 
 def scored_table(scores: DataFrame, contract: Contract, rows: int = 10) -> Table:
-    """The ten best leads of the stream, as a salesperson would call them."""
+    """The ten best leads of the stream, as a salesperson would call them, with the strongest reason where told."""
+    told = COLUMN in scores.columns
     best = scores.orderBy(F.desc("score"), contract.id.name).limit(rows).collect()
     table = Table(title=f"The {len(best)} hottest of {scores.count():,} streamed leads")
     named = {
         contract.id.name: "lead",
         "score": "score",
         "grade": "grade",
-        "model_version": "version",
-        "scored_at": "scored at",
+        # A reason takes the place of what is the same for all leads.
+        **({} if told else {"model_version": "version", "scored_at": "scored at"}),
         contract.label.name: "converted",
     }
     shown = {column: title for column, title in named.items() if column in scores.columns}
     for column, title in shown.items():
         table.add_column(title, justify="left" if column == contract.id.name else "right", no_wrap=True)
+    if told:
+        table.add_column("main reason", overflow="fold")
     for row in best:
-        table.add_row(*(_cell(row[column]) for column in shown))
+        why = [_main_reason(row[COLUMN])] if told else []
+        table.add_row(*(_cell(row[column]) for column in shown), *why)
     return table
 
 
@@ -149,6 +157,11 @@ def _rows(manifest: dict[str, Any]) -> str:
 def _quality(reported: Any) -> str:
     m = reported.metrics
     return f"test AUC {m['test_auc_roc']:.3f}, accuracy {m['test_accuracy']:.3f}, version {reported.version}"
+
+
+def _main_reason(reasons: list[Any]) -> str:
+    """The reason of the most points, either way; nothing where no field moved the score."""
+    return str(max(reasons, key=lambda reason: abs(reason["points"]))["text"]) if reasons else ""
 
 
 def _cell(value: Any) -> str:

@@ -4,7 +4,7 @@ import os
 import time
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 import mlflow
 import typer
@@ -19,7 +19,7 @@ from pipelines.commands import Switch, run_command
 from pipelines.session import spark_session
 from pipelines.settings import Settings
 from pipelines.tracking import connect, tracked_run
-from serving.compiled.artifact import has_compiled, load_compiled
+from serving.compiled.artifact import has_compiled, load_compiled, load_explaining
 from serving.compiled.in_spark import scored_by_compiled
 from serving.compiled.local import full_uri, marker, score_dataset
 from serving.models import load_version
@@ -46,6 +46,10 @@ class OutputTaken(LeadScoringError):
     """The output folder holds scores already."""
 
 
+class NoReasons(LeadScoringError):
+    """Reasons were asked of an engine that gives none."""
+
+
 @dataclass(frozen=True)
 class ScoreSummary:
     """What a batch did: leads scored, rows of a CSV that the contract refused, seconds."""
@@ -68,18 +72,19 @@ def score(
     output: Annotated[str, typer.Option(help="folder of the scores; empty: data/scores/batch")] = "",
     overwrite: Annotated[Switch, typer.Option(help="replace the scores of an earlier batch")] = Switch.FALSE,
     version: Annotated[str, typer.Option(help="alias or number of the model version")] = "Production",
+    reasons: Annotated[Switch, typer.Option(help="tell why each lead has its score")] = Switch.FALSE,
     engine: Annotated[Engine, typer.Option(help="compiled in Spark, Spark pipeline, or compiled without Spark")] = (
         Engine.AUTO
     ),
 ) -> None:
     """Score leads into a Parquet folder that appears whole."""
     settings = Settings()
+    asked: dict[str, Any] = {"overwrite": bool(overwrite), "version": version, "reasons": bool(reasons)}
     if engine is Engine.LOCAL:
-        print(run_score_locally(settings, input, output, overwrite=bool(overwrite), version=version))
+        print(run_score_locally(settings, input, output, **asked))
         return
     with spark_session(settings, "score", spark__sql__execution__arrow__maxRecordsPerBatch=ARROW_ROWS) as spark:
-        done = run_score(spark, settings, input, output, overwrite=bool(overwrite), version=version, engine=engine)
-        print(done)
+        print(run_score(spark, settings, input, output, engine=engine, **asked))
 
 
 def run_score(
@@ -91,16 +96,21 @@ def run_score(
     overwrite: bool = False,
     version: str = "Production",
     engine: Engine = Engine.AUTO,
+    reasons: bool = False,
 ) -> ScoreSummary:
     """Score a Parquet folder, or a CSV read by the contract, within a tracked run.
 
     The scores are written beside `output` and renamed. NotOurs where `output` holds anything but the scores of a
     batch; OutputTaken where it holds those and `overwrite` is false; BadSource where the leads cannot be read;
-    NotCompiled where `engine` is compiled and the version has no compiled scorer.
+    NotCompiled where `engine` is compiled, or `reasons` are asked for, and the version has no compiled scorer;
+    NoReasons where the Spark pipeline shall tell them; CannotExplain where the version's model cannot be explained.
     """
+    if reasons and engine is Engine.SPARK:
+        raise NoReasons("engine=spark gives no reasons; take engine=compiled or engine=local, or reasons=false.")
     source = absolute(spark, leads or settings.stream)
     target = absolute(spark, output or join(settings.data, "scores", "batch"))
     asked = {"input": source, "output": target, "overwrite": overwrite, "version": version, "engine": engine.value}
+    asked["reasons"] = reasons
     with tracked_run(settings, "score", asked) as run:
         start, storage = time.monotonic(), Storage(spark)
         _refuse_nested(source, target)
@@ -108,7 +118,7 @@ def run_score(
         contract = settings.contract()
         frame, quarantined = _read(spark, source, contract)
         resolved = resolve(connect(settings), settings.model_name, version)
-        plan = _plan(spark, frame, resolved, contract, engine)
+        plan = _plan(spark, frame, resolved, contract, engine, reasons)
         rows = _write(storage, plan, target, resolved, source)
         seconds = time.monotonic() - start
         _log(resolved, {"rows_scored": rows, "rows_quarantined": quarantined, "score_seconds": seconds})
@@ -116,32 +126,45 @@ def run_score(
 
 
 def run_score_locally(
-    settings: Settings, leads: str = "", output: str = "", *, overwrite: bool = False, version: str = "Production"
+    settings: Settings,
+    leads: str = "",
+    output: str = "",
+    *,
+    overwrite: bool = False,
+    version: str = "Production",
+    reasons: bool = False,
 ) -> ScoreSummary:
     """Score a Parquet folder by the compiled scorer, in this process, within a tracked run; no Spark is started."""
     source = full_uri(leads or settings.stream)
     target = full_uri(output or join(settings.data, "scores", "batch"))
     asked = {"input": source, "output": target, "overwrite": overwrite, "version": version, "engine": "local"}
+    asked["reasons"] = reasons
     with tracked_run(settings, "score", asked) as run:
         start = time.monotonic()
         _refuse_nested(source, target)
         _refuse_taken(target, marker(target, KIND) is not None, overwrite)
         resolved = resolve(connect(settings), settings.model_name, version)
-        scorer = load_compiled(resolved)
-        rows = score_dataset(
-            source, target, scorer, resolved, settings.contract(), kind=KIND, threads=os.cpu_count() or 1
-        )
+        scorer, threads = load_explaining(resolved) if reasons else load_compiled(resolved), os.cpu_count() or 1
+        contract = settings.contract()
+        rows = score_dataset(source, target, scorer, resolved, contract, kind=KIND, threads=threads, reasons=reasons)
         seconds = time.monotonic() - start
         _log(resolved, {"rows_scored": rows, "rows_quarantined": 0, "score_seconds": seconds})
         return ScoreSummary(run.info.run_id, resolved.version, rows, 0, seconds, target)
 
 
 def _plan(
-    spark: SparkSession, leads: DataFrame, version: ResolvedVersion, contract: Contract, engine: Engine
+    spark: SparkSession,
+    leads: DataFrame,
+    version: ResolvedVersion,
+    contract: Contract,
+    engine: Engine,
+    reasons: bool,
 ) -> DataFrame:
     """The scoring plan of an engine, noted on the run as the tag `engine`."""
-    compiled = engine is Engine.COMPILED or (engine is Engine.AUTO and has_compiled(version))
+    compiled = engine is Engine.COMPILED or (engine is Engine.AUTO and (reasons or has_compiled(version)))
     mlflow.set_tag("engine", "compiled" if compiled else "spark")
+    if reasons:
+        return scored_by_compiled(leads, load_explaining(version), version, contract, reasons=True)
     if compiled:
         return scored_by_compiled(leads, load_compiled(version), version, contract)
     return scored(leads, load_version(spark, version), version, contract)

@@ -88,6 +88,7 @@ def stream(
     max_files_per_trigger: Annotated[int, typer.Option(min=1, help=_help("max_files_per_trigger"))] = 1,
     max_offsets_per_trigger: Annotated[int, typer.Option(min=0, help=_help("max_offsets_per_trigger"))] = 0,
     hot: Annotated[float, typer.Option(min=0, max=100, help=_help("hot"))] = 70,
+    reasons: Annotated[Switch, typer.Option(help=_help("reasons"))] = Switch.FALSE,
     version: Annotated[str, typer.Option(help=_help("version"))] = DEFAULTS.version,
     poll: Annotated[str, typer.Option(help=_help("poll"))] = DEFAULTS.poll,
     registry_wait: Annotated[str, typer.Option(help=_help("registry_wait"))] = DEFAULTS.registry_wait,
@@ -100,7 +101,7 @@ def stream(
     """Score every lead once, as it arrives; SIGTERM or Ctrl-C ends the stream at the end of a batch or epoch."""
     given = {name: value for name, value in locals().items() if name in StreamOptions.model_fields}
     settings, connections = Settings(), Connections()
-    options = StreamOptions(**{**given, "available_now": bool(available_now)})
+    options = StreamOptions(**{**given, "available_now": bool(available_now), "reasons": bool(reasons)})
     check(options, connections)
     for name, value in MLFLOW_PATIENCE.items():
         os.environ.setdefault(name, value)

@@ -50,6 +50,7 @@ class StreamOptions(BaseModel, frozen=True, extra="forbid"):
     max_files_per_trigger: int = Field(1, ge=1, description="most files in a micro-batch")
     max_offsets_per_trigger: int = Field(0, ge=0, description="most Kafka events in a micro-batch; 0: no bound")
     hot: float = Field(70, ge=0, le=100, description="smallest score that goes to postgres and webhook")
+    reasons: bool = Field(False, description="tell why each lead has its score; micro-batch mode alone")
     version: str = Field("Production", min_length=1, description="alias (watched) or number of the model version")
     poll: str = Field("5 seconds", description="time between two looks at the alias")
     registry_wait: str = Field("5 minutes", description="longest wait for a registry that is down at the start")
@@ -168,6 +169,7 @@ def _real_time(options: StreamOptions) -> list[str]:
         "mode=real-time sends refused events to a topic: dead_letters=kafka:TOPIC": bool(options.dead_letter_topic),
         "mode=real-time never ends by itself: available_now=false": not options.available_now,
         "max_offsets_per_trigger has no meaning with mode=real-time": not options.max_offsets_per_trigger,
+        "mode=real-time runs no Python, which reasons need: reasons=false, or mode=micro-batch": not options.reasons,
         f"epoch must be at least {SHORTEST_EPOCH_MS // 1000} seconds": options.milliseconds("epoch")
         >= SHORTEST_EPOCH_MS,
     }

@@ -13,6 +13,8 @@ from features.contract import Contract
 from features.storage import Storage, join
 from pipelines.settings import Settings
 from pipelines.stream_options import TOPIC, Connections, SinkName, StreamOptions, UnfitOptions, uses_kafka
+from serving.compiled.artifact import load_explaining
+from serving.compiled.in_spark import with_reasons
 from serving.dead_letters import DeadLetterFolder, DeadLetters, DeadLetterSink, DeadLetterTopic
 from serving.events import events
 from serving.file_account import FileAccount
@@ -79,6 +81,8 @@ class StreamPlan:
         model = load_version(self.spark, version)
         probe(self.spark, model, version, self.contract)
         leads = events(arrivals(self.spark, self.source, self.contract), self.contract)
+        if self.options.reasons:
+            leads = with_reasons(leads, load_explaining(version))
         plan = observed(scored_events(leads, model, version, self.contract))
         if self.options.mode is Mode.REAL_TIME:
             plan = kafka_rows(plan, self.contract, self.options.topic, self.options.dead_letter_topic)

@@ -82,11 +82,13 @@ def scored_events(events: DataFrame, model: PipelineModel, version: ResolvedVers
     Columns: SCORED_COLUMNS with the contract's id after `position` and its label after `batch_date`. The values of
     a refused event are null from `score` to `grade`, and so is `raw` of a scored one. `unknown_categories` counts
     answers that the model has not seen. `scored_at` is the wall clock at that row; `batch_date` (UTC) is the day
-    when the micro-batch was planned, the same when the batch is repeated. UnfitLeads as in `scored`.
+    when the micro-batch was planned, the same when the batch is repeated. Where events carry `reasons`, it stands after
+    `unknown_categories`. UnfitLeads as in `scored`.
     """
     names = input_columns(model)
     features = typed_features(events.schema, names, contract)
-    carried = ["event_id", "event_time", "origin", "position", contract.id.name, contract.label.name, "raw"]
+    told = ["reasons"] if "reasons" in events.columns else []
+    carried = ["event_id", "event_time", "origin", "position", contract.id.name, contract.label.name, "raw", *told]
     reason = F.coalesce("reason", F.when(all_null([F.col(n) for n in names]), UNANSWERED)).alias("reason")
     predicted = model.transform(events.select(*carried, reason, *features))
     served = F.col("_served")
@@ -111,6 +113,7 @@ def scored_events(events: DataFrame, model: PipelineModel, version: ResolvedVers
         F.date_from_unix_date((F.unix_seconds(F.current_timestamp()) / 86400).cast("int")).alias("batch_date"),
         contract.label.name,
         F.when(good, F.col("unknown_categories")).otherwise(0).alias("unknown_categories"),
+        *(F.when(good, F.col(name)).alias(name) for name in told),
         "reason",
         F.when(~good, F.col("raw")).alias("raw"),
     )

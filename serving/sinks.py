@@ -8,6 +8,7 @@ from pyspark.sql import functions as F
 from rich.console import Console
 from rich.table import Table
 
+from serving.compiled.reasons import short
 from serving.errors import ServingError
 
 SHOWN = 20
@@ -49,6 +50,8 @@ class ConsoleSink:
 
 
 def _shown(value: Any) -> str:
+    if isinstance(value, list):
+        return short(value)
     if isinstance(value, float):
         return f"{value:.4g}"
     return "" if value is None else str(value).split(".")[0]

@@ -7,6 +7,7 @@ import mlflow
 from mlflow.exceptions import MlflowException
 
 from serving.compiled.errors import CompiledUnreadable
+from serving.compiled.paths import refuse_unexplainable
 from serving.compiled.scorer import CompiledScorer
 from serving.errors import ServingError
 from serving.registry import ResolvedVersion
@@ -24,6 +25,19 @@ class NotCompiled(ServingError):
 def has_compiled(version: ResolvedVersion) -> bool:
     """Whether a version has a compiled artifact that gave the same scores as Spark when it was logged."""
     return version.tags.get(STATE) == OK and bool(version.tags.get(ADDRESS))
+
+
+def load_explaining(version: ResolvedVersion, threads: int = 1) -> CompiledScorer:
+    """`load_compiled`, for reasons: CannotExplain where the version's scores cannot be told apart by field."""
+    if not has_compiled(version):
+        raise NotCompiled(
+            f"{version.name} version {version.version} has no compiled scorer "
+            f"({version.tags.get(STATE, 'it was logged without one')}), which reasons need; take reasons=false, or "
+            "train again."
+        )
+    scorer = load_compiled(version, threads)
+    refuse_unexplainable(scorer.description)
+    return scorer
 
 
 def load_compiled(version: ResolvedVersion, threads: int = 1) -> CompiledScorer:

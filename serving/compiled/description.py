@@ -32,6 +32,7 @@ class NumericInput(_Frozen, frozen=True):
     edges: tuple[float, ...] = Field((), description="ascending edges, where the slot holds the number of a bucket")
     minimum: float = Field(float("-inf"), description="smallest value that a live lead may have")
     maximum: float = Field(float("inf"), description="largest value that a live lead may have")
+    unit: str = Field("", description="unit of the number, for reasons")
 
     @property
     def width(self) -> int:
@@ -81,6 +82,11 @@ class Description(_Frozen, frozen=True):
     def fields(self) -> tuple[str, ...]:
         """Names of the lead's fields that the model reads, each once."""
         return tuple(dict.fromkeys(i.name for i in self.inputs))
+
+    @cached_property
+    def units(self) -> dict[str, str]:
+        """Units of the numbers that have one, by field."""
+        return {i.name: i.unit for i in self.inputs if isinstance(i, NumericInput) and i.unit}
 
     @cached_property
     def field_set(self) -> frozenset[str]:

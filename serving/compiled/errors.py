@@ -13,3 +13,7 @@ class CompiledUnreadable(ServingError):
 
 class BadLead(ServingError):
     """A lead to score lacks a field, has one too many, or carries a value that the contract refuses."""
+
+
+class CannotExplain(ServingError):
+    """A compiled model whose score cannot be told apart by field; it still scores."""

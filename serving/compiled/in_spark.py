@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyspark import SparkFiles
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from features.contract import Contract
+from serving.compiled.reasons import COLUMN, SPARK_TYPE
 from serving.compiled.scorer import CompiledScorer, packed, unpacked
 from serving.registry import ResolvedVersion
 from serving.scoring import typed_features
@@ -45,9 +47,15 @@ def ship(spark: SparkSession, scorer: CompiledScorer) -> Shipped:
 
 
 def scored_by_compiled(
-    leads: DataFrame, compiled: CompiledScorer | Shipped, version: ResolvedVersion, contract: Contract
+    leads: DataFrame,
+    compiled: CompiledScorer | Shipped,
+    version: ResolvedVersion,
+    contract: Contract,
+    reasons: bool = False,
 ) -> DataFrame:
     """One row per lead, with the columns and types of `serving.scoring.scored`, by the compiled scorer.
+
+    With `reasons` a column of that name follows `scored_at` (serving.compiled.reasons).
 
     Nothing runs until the result is read. A worker holds one Arrow batch at a time
     (spark.sql.execution.arrow.maxRecordsPerBatch rows). UnfitLeads names every missing or ill-typed column.
@@ -60,8 +68,20 @@ def scored_by_compiled(
     taken = leads.select(F.col(lead).cast("string").alias(lead), *label, *features)
     kept = taken.select(lead, *label).schema
     schema = f"{', '.join(f'`{f.name}` {f.dataType.simpleString()}' for f in kept)}, probability double, grade string"
-    found = taken.mapInArrow(_scoring(shipped, (lead, *label)), schema)
-    return found.select(lead, *served_columns(F.col("probability"), F.col("grade"), version), *label)
+    schema += f", {COLUMN} {SPARK_TYPE}" if reasons else ""
+    found = taken.mapInArrow(_scoring(shipped, (lead, *label), reasons), schema)
+    served = served_columns(F.col("probability"), F.col("grade"), version)
+    return found.select(lead, *served, *([COLUMN] if reasons else []), *label)
+
+
+def with_reasons(events: DataFrame, compiled: CompiledScorer | Shipped) -> DataFrame:
+    """Events (serving.events), of a stream too, with a column `reasons`, null where an event was refused.
+
+    The fields of a lead are in the contract's types there. The plan stays stateless: a row in, a row out.
+    """
+    shipped = compiled if isinstance(compiled, Shipped) else ship(events.sparkSession, compiled)
+    schema = ", ".join(f"`{f.name}` {f.dataType.simpleString()}" for f in events.schema)
+    return events.mapInArrow(_explaining(shipped), f"{schema}, {COLUMN} {SPARK_TYPE}")
 
 
 def served_columns(probability: Column, grade: Column, version: ResolvedVersion) -> list[Column]:
@@ -76,15 +96,30 @@ def served_columns(probability: Column, grade: Column, version: ResolvedVersion)
     ]
 
 
-def _scoring(shipped: Shipped, kept: tuple[str, ...]) -> Any:
+def _scoring(shipped: Shipped, kept: tuple[str, ...], reasons: bool) -> Any:
     def score(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         scorer = shipped.load()
         for batch in batches:
             scores = scorer.score(batch)
             columns = [batch.column(name) for name in kept] + [pa.array(scores.probability), scores.grades()]
-            yield pa.RecordBatch.from_arrays(columns, [*kept, "probability", "grade"])
+            columns += [scorer.reasons(batch)] if reasons else []
+            names = [*kept, "probability", "grade", *([COLUMN] if reasons else [])]
+            yield pa.RecordBatch.from_arrays(columns, names)
 
     return score
+
+
+def _explaining(shipped: Shipped) -> Any:
+    def explain(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        scorer = shipped.load()
+        for batch in batches:
+            good = pc.is_null(batch.column("reason"))
+            told = scorer.reasons(batch.filter(good))
+            # A refused event takes no place among the explained ones: its index is null.
+            place = pc.if_else(good, pc.subtract(pc.cumulative_sum(good.cast(pa.int64())), 1), None)
+            yield pa.RecordBatch.from_arrays([*batch.columns, told.take(place)], [*batch.schema.names, COLUMN])
+
+    return explain
 
 
 def _ship_code(spark: SparkSession) -> None:

@@ -38,6 +38,7 @@ def with_limits(inputs: tuple[Input, ...], fields: Mapping[str, LeadField]) -> t
 def _limited(found: Input, field: LeadField) -> Input:
     if isinstance(found, CategoryInput):
         return found.model_copy(update={"max_length": field.max_length})
+    found = found.model_copy(update={"unit": field.unit})
     if field.limits is None:
         return found
     return found.model_copy(update={"minimum": field.limits.min, "maximum": field.limits.max})

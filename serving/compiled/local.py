@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from features.contract import Contract, Kind
 from serving.compiled.errors import BadLead
+from serving.compiled.reasons import COLUMN
 from serving.compiled.scorer import CompiledScorer
 from serving.errors import ServingError
 from serving.ownership import MARKER, NotOurs
@@ -87,6 +88,7 @@ def score_dataset(
     kind: str,
     threads: int = 2,
     batch_rows: int = BATCH_ROWS,
+    reasons: bool = False,
 ) -> int:
     """Score a folder of Parquet files into `output`, with the columns of `scored_by_compiled`; the number of leads.
 
@@ -105,7 +107,7 @@ def score_dataset(
         scan = leads.to_batches(columns=columns, batch_size=batch_rows, batch_readahead=4, fragment_readahead=1)
 
         def score(batch: pa.RecordBatch) -> pa.RecordBatch:
-            return scored_batch(batch, compiled, version, contract, now)
+            return scored_batch(batch, compiled, version, contract, now, reasons)
 
         with ThreadPoolExecutor(threads) as pool:
             empty = score(pa.RecordBatch.from_pylist([], pa.schema([leads.schema.field(name) for name in columns])))
@@ -123,9 +125,17 @@ def score_dataset(
 
 
 def scored_batch(
-    batch: pa.RecordBatch, compiled: CompiledScorer, version: ResolvedVersion, contract: Contract, now: datetime
+    batch: pa.RecordBatch,
+    compiled: CompiledScorer,
+    version: ResolvedVersion,
+    contract: Contract,
+    now: datetime,
+    reasons: bool = False,
 ) -> pa.RecordBatch:
-    """Scores of a batch: id, score, probability, prediction, grade, model_version, scored_at, label if carried."""
+    """Scores of a batch: id, score, probability, prediction, grade, model_version, scored_at, label if carried.
+
+    With `reasons` a column of that name follows `scored_at`.
+    """
     scores, rows = compiled.score(batch), batch.num_rows
     label = contract.label.name
     columns: dict[str, Any] = {
@@ -137,6 +147,8 @@ def scored_batch(
         "model_version": pa.array(np.full(rows, version.version, np.int32)),
         "scored_at": pa.array([now], pa.timestamp("us", tz="UTC")).take(pa.array(np.zeros(rows, np.int8))),
     }
+    if reasons:
+        columns[COLUMN] = compiled.reasons(batch)
     if label in batch.schema.names:
         columns[label] = batch.column(label)
     return pa.RecordBatch.from_pydict(columns)

@@ -10,7 +10,8 @@ from mlflow.protos.databricks_pb2 import BAD_REQUEST
 from mlflow.pyfunc.model import PythonModel
 
 from serving.compiled.checks import checked_batch, refuse_fields
-from serving.compiled.errors import BadLead
+from serving.compiled.errors import BadLead, CannotExplain
+from serving.compiled.reasons import COLUMN
 from serving.compiled.scorer import CompiledScorer
 
 ARTIFACT = "compiled"
@@ -23,7 +24,8 @@ class CompiledModel(PythonModel):
 
     Every field of the signature must be there as a column; an unanswered field is null. Leads that the contract
     refuses are an MlflowException of code BAD_REQUEST (HTTP 400) that names the fault; the parameter
-    `check=False` scores values outside the contract's ranges and lengths as well.
+    `check=False` scores values outside the contract's ranges and lengths as well. The parameter `reasons=True` adds
+    a column: per lead a list of dictionaries with field, value, points and text (serving.compiled.reasons).
     """
 
     scorer: CompiledScorer
@@ -34,9 +36,14 @@ class CompiledModel(PythonModel):
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
         """Score a DataFrame of leads, in its order and with its index."""
+        asked = params or {}
         try:
-            return self._scored(model_input, check=bool((params or {}).get("check", True)))
-        except BadLead as error:
+            found = self._scored(model_input, check=bool(asked.get("check", True)))
+            if asked.get("reasons"):
+                told = self.scorer.reasons(_table(model_input)).to_pylist()
+                found[COLUMN] = pd.Series(told, index=found.index, dtype=object)
+            return found
+        except (BadLead, CannotExplain) as error:
             raise MlflowException(str(error), error_code=BAD_REQUEST) from None
 
     def _scored(self, leads: pd.DataFrame, check: bool) -> pd.DataFrame:
@@ -45,15 +52,19 @@ class CompiledModel(PythonModel):
         if check and 0 < len(leads) <= FEW:
             rows = [self.scorer.score_one(lead) for lead in _records(leads)]
             return pd.DataFrame(rows, index=leads.index)
-        try:
-            table = pa.Table.from_pandas(leads, preserve_index=False)
-        except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-            raise BadLead(f"the leads hold values of mixed types: {error}.") from None
+        table = _table(leads)
         if check:
             checked_batch(table, description)
         scores = self.scorer.score(table)
         columns = {"score": scores.score, "probability": scores.probability, "prediction": scores.prediction}
         return pd.DataFrame({**columns, "grade": scores.grades().to_pandas()}, index=leads.index)
+
+
+def _table(leads: pd.DataFrame) -> pa.Table:
+    try:
+        return pa.Table.from_pandas(leads, preserve_index=False)
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise BadLead(f"the leads hold values of mixed types: {error}.") from None
 
 
 def _records(leads: pd.DataFrame) -> list[dict[str, Any]]:

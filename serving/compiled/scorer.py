@@ -19,8 +19,10 @@ from serving.compiled.checks import checked_lead
 from serving.compiled.description import Compiled, Floats
 from serving.compiled.encoding import Encoded, encode, matrix, one_row, word_index
 from serving.compiled.errors import CompiledUnreadable
+from serving.compiled.explaining import Explained, Explainer
 from serving.compiled.layout import Layout, layout
 from serving.compiled.onnx_run import FOREST, open_session, votes
+from serving.compiled.reasons import reasons
 
 # Rows of the forest's matrix at a time: what a core's cache holds.
 CHUNK = 4096
@@ -90,6 +92,20 @@ class CompiledScorer:
     def score(self, batch: pa.RecordBatch | pa.Table) -> Scores:
         """Score a batch whose columns carry the contract's names; the batch's order is kept."""
         return self._served(self.forest(self.encode(batch)))
+
+    @cached_property
+    def explainer(self) -> Explainer:
+        """What tells scores apart by field; made at first use. CannotExplain where the model's cannot be."""
+        return Explainer(self.compiled, self._layout)
+
+    def explain(self, batch: pa.RecordBatch | pa.Table) -> Explained:
+        """Shares of the forest's probability and points of the score, by field, for a batch in its order."""
+        encoded = self.encode(batch)
+        return self.explainer.explain(encoded, self.forest(encoded))
+
+    def reasons(self, batch: pa.RecordBatch | pa.Table) -> pa.Array:
+        """Reasons of a batch's scores in words (serving.compiled.reasons), in its order."""
+        return reasons(batch, self.explain(batch), self.description.units)
 
     def forest(self, encoded: Encoded) -> Floats:
         """The forest's probability of label 1, before calibration.

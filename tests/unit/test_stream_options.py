@@ -34,6 +34,7 @@ def test_real_time_from_kafka_to_kafka_goes_together():
         ({"available_now": True}, "available_now=false"),
         ({"max_offsets_per_trigger": 5}, "max_offsets_per_trigger"),
         ({"epoch": "4 seconds"}, "at least 5 seconds"),
+        ({"reasons": True}, "reasons=false, or mode=micro-batch"),
         ({"topic": ""}, "topic=TOPIC"),
         ({"topic": "leads"}, "different topics"),
         ({"dead_letters": "kafka:leads"}, "different topics"),
