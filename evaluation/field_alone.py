@@ -155,8 +155,14 @@ def _facts(long: DataFrame) -> DataFrame:
         F.countDistinct("text").alias("distinct"),
         F.sum((filled & F.coalesce(same_id, F.lit(False))).cast("int")).alias("copies_id"),
         F.sum((filled & F.coalesce(same_order, F.lit(False))).cast("int")).alias("copies_order"),
-        F.corr("number", "order").alias("follows_order"),
+        _correlation(F.col("number"), F.col("order")).alias("follows_order"),
     )
+
+
+def _correlation(x: Column, y: Column) -> Column:
+    """Aggregate: Pearson's correlation; null where one of them does not vary, for which Spark's `corr` is an error."""
+    spreads = F.stddev_pop(F.when(y.isNotNull(), x)) * F.stddev_pop(F.when(x.isNotNull(), y))
+    return F.try_divide(F.covar_pop(x, y), spreads)
 
 
 def _areas(long: DataFrame) -> DataFrame:
