@@ -1,6 +1,7 @@
 """Reasons of a Spark forest's scores: exact, and the same wherever they are told."""
 
 import io
+import json
 from pathlib import Path
 
 import mlflow
@@ -26,6 +27,7 @@ from serving.compiled.compiling import compile_saved
 from serving.compiled.in_spark import with_reasons
 from serving.compiled.reasons import short
 from serving.compiled.scorer import CompiledScorer
+from serving.kafka_sink import kafka_rows
 from serving.registry import resolve
 from tests.forests import enumerated
 from tests.leads import small_contract, small_leads
@@ -55,6 +57,17 @@ def batch(spark, settings, tmp_path_factory):
     folder = str(tmp_path_factory.mktemp("batch") / "scores")
     run_score(spark, settings, output=folder, engine=Engine.COMPILED, reasons=True)
     return folder
+
+
+@pytest.fixture(scope="module")
+def streamed(spark, settings, tmp_path_factory):
+    """The 40 leads scored with reasons by a stream: the folder, and what the console showed."""
+    here = settings.model_copy(update={"data": str(tmp_path_factory.mktemp("streamed"))})
+    write_files(small_leads(spark, 40), Path(here.stream), files=2)
+    shown = io.StringIO()
+    options = StreamOptions(available_now=True, sink="console,parquet", reasons=True)
+    run_stream(spark, here, options, console=Console(file=shown, width=300))
+    return f"{here.data}/scores/stream", shown.getvalue()
 
 
 def by_id(folder) -> dict[str, list]:
@@ -122,11 +135,23 @@ def test_one_lead_gets_its_reasons_from_the_served_model(settings):
     assert "reasons" not in model.predict(pd.DataFrame([LEAD])).columns
 
 
-def test_a_stream_tells_the_reasons_that_a_batch_tells(spark, settings, batch, tmp_path):
-    here = settings.model_copy(update={"data": str(tmp_path)})
-    write_files(small_leads(spark, 40), Path(here.stream), files=2)
-    run_stream(spark, here, StreamOptions(available_now=True, sink="parquet", reasons=True))
-    assert by_id(tmp_path / "scores" / "stream") == by_id(batch)
+def test_a_stream_tells_the_reasons_that_a_batch_tells(batch, streamed):
+    assert by_id(streamed[0]) == by_id(batch)
+
+
+def test_the_console_shows_reasons_as_text(streamed):
+    assert "points" in streamed[1]
+    assert "Row(" not in streamed[1]
+
+
+def test_kafka_gets_reasons_within_its_json(spark, batch, streamed):
+    sent = kafka_rows(spark.read.parquet(streamed[0]), small_contract(), "scores").collect()
+    found = {told["LeadId"]: told["reasons"] for told in (json.loads(row["value"]) for row in sent)}
+    # Kafka's JSON has no nulls, such as the value of a field that was not answered.
+    assert found == {
+        lead: [{k: v for k, v in reason.items() if v is not None} for reason in told]
+        for lead, told in by_id(batch).items()
+    }
 
 
 def test_a_refused_event_gets_no_reasons_and_leaves_the_others_theirs(spark, settings):
