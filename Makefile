@@ -36,6 +36,10 @@ demo: setup ## Prepare, train, promote and stream on sample leads, and show the 
 test: setup ## Run the whole test suite
 	$(PY) -m pytest
 
+.PHONY: soak
+soak: setup ## Kill the stream 20 times over 20,000 events: each must be stored exactly once
+	SOAK_KILLS=20 SOAK_EVENTS=20000 $(PY) -m pytest tests/integration/test_killed_stream.py -k random
+
 .PHONY: jars
 jars: ## Fetch Spark's Kafka connector, and the broker that tests start, into .jars (needs Maven)
 	@.ci/fetch-jars
