@@ -24,7 +24,7 @@ from tests.commands import Workplace
 from tests.leads import small_rows
 from tests.services import KafkaBroker, PostgresServer
 
-WAIT_SECONDS = 240
+WAIT_SECONDS = 120
 BROKEN = 10  # every tenth event is no JSON
 
 
