@@ -2,17 +2,34 @@
 
 import json
 import posixpath
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from py4j.protocol import Py4JJavaError  # type: ignore[import-untyped]
 from pyspark.sql import SparkSession
 
 from features.errors import FeaturesError
 
+_NO_ROOM = re.compile(
+    r"No space left on device|Disk quota exceeded|File too large|Read-only file system|\w*QuotaExceeded\w*"
+)
+
 
 class MissingPath(FeaturesError):
     """A path that must exist does not."""
+
+
+class NoRoom(FeaturesError):
+    """A file system is full, or takes no more for another reason."""
+
+
+def no_room(error: BaseException) -> str:
+    """What a failure of Spark or Java says of a disk that takes no more; empty where that is not its cause."""
+    # The cause stands below a tower of others: in the text of Py4J's own errors, beside that of PySpark's.
+    found = _NO_ROOM.search(f"{error}\n{getattr(error, '_stackTrace', '')}")
+    return found[0] if found else ""
 
 
 @dataclass(frozen=True)
@@ -94,19 +111,14 @@ class Storage:
             stream.close()
 
     def write_json(self, uri: str, content: dict[str, Any]) -> None:
-        """Write a small JSON file: whole or not at all (a temporary file, then a rename)."""
-        fs, path = self._open(uri)
-        part = self._path(posixpath.join(posixpath.dirname(uri), f"._{posixpath.basename(uri)}.part"))
-        stream = fs.create(part, True)
+        """Write a small JSON file: whole or not at all (a temporary file, then a rename); NoRoom on a full disk."""
         try:
-            stream.write(bytearray(json.dumps(content, indent=2, sort_keys=True).encode("utf-8")))
-        finally:
-            stream.close()
-        modes = self._gateway.new_array(self._rename, 1)
-        modes[0] = self._rename.OVERWRITE
-        self._jvm.org.apache.hadoop.fs.FileContext.getFileContext(fs.getUri(), self._conf).rename(
-            fs.makeQualified(part), fs.makeQualified(path), modes
-        )
+            self._write_json(uri, content)
+        except Py4JJavaError as error:
+            fault = no_room(error)
+            if not fault:
+                raise
+            raise NoRoom(f"{uri} could not be written: {fault}. Make room there, or name another place.") from None
 
     def put(self, local: Path, uri: str) -> None:
         """Copy a file of this machine to a URI, over what was there."""
@@ -125,6 +137,20 @@ class Storage:
         fs.mkdirs(goal.getParent())
         if fs.exists(goal) or not fs.rename(path, goal):
             raise FeaturesError(f"{source} could not be moved to {target}; check that it is free and writable.")
+
+    def _write_json(self, uri: str, content: dict[str, Any]) -> None:
+        fs, path = self._open(uri)
+        part = self._path(posixpath.join(posixpath.dirname(uri), f"._{posixpath.basename(uri)}.part"))
+        stream = fs.create(part, True)
+        try:
+            stream.write(bytearray(json.dumps(content, indent=2, sort_keys=True).encode("utf-8")))
+        finally:
+            stream.close()
+        modes = self._gateway.new_array(self._rename, 1)
+        modes[0] = self._rename.OVERWRITE
+        self._jvm.org.apache.hadoop.fs.FileContext.getFileContext(fs.getUri(), self._conf).rename(
+            fs.makeQualified(part), fs.makeQualified(path), modes
+        )
 
     def _path(self, uri: str) -> Any:
         return self._jvm.org.apache.hadoop.fs.Path(uri)

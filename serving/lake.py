@@ -1,15 +1,23 @@
 """The lake: scored events as Parquet, a folder per day and micro-batch, each event once for any reader."""
 
+import contextlib
 import uuid
 from dataclasses import dataclass
 
+from py4j.protocol import Py4JJavaError  # type: ignore[import-untyped]
+from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, Observation
 from pyspark.sql import functions as F
 
-from features.storage import Storage, join
+from features.storage import Storage, join, no_room
+from serving.errors import ServingError
 
 STAGING = "_staging"
 DAY = "batch_date"
+
+
+class LakeFull(ServingError):
+    """The disk of the lake takes no more."""
 
 
 @dataclass(frozen=True)
@@ -26,16 +34,23 @@ class LakeSink:
     query: str
 
     def write(self, batch: DataFrame, number: int) -> int:
-        """Write batch `number`; the number of its scored rows. A batch without any leaves no folder."""
-        seen = Observation()
+        """Write batch `number`; the number of its scored rows. A batch without any leaves no folder.
+
+        LakeFull where the disk has no room for it: nothing of the batch is left there then.
+        """
         staged = join(self.output, STAGING, f"{number:06d}-{uuid.uuid4().hex}")
-        rows = batch.where("reason is null").drop("reason", "raw")
-        rows.observe(seen, F.count(F.lit(1)).alias("rows")).write.partitionBy(DAY).parquet(staged)
-        for day in self._days(staged):
-            self.storage.delete(self.folder(day, number))
-            self.storage.move(join(staged, day), self.folder(day, number))
-        self.storage.delete(staged)
-        return int(seen.get["rows"])
+        try:
+            return self._write(batch, number, staged)
+        except (PySparkException, Py4JJavaError) as error:
+            fault = no_room(error)
+            if not fault:
+                raise
+            with contextlib.suppress(Exception):  # else the next start removes it
+                self.storage.delete(staged)
+            raise LakeFull(
+                f"batch {number} could not be written to {self.output}: {fault}. Make room there and in Spark's "
+                "temporary folder, then start again: the batch is repeated, and nothing is lost."
+            ) from None
 
     def folder(self, day: str, number: int) -> str:
         """Where a batch of a day (`batch_date=2026-11-25`) lies."""
@@ -44,6 +59,16 @@ class LakeSink:
     def clear_staging(self) -> None:
         """Remove what killed processes had begun to write."""
         self.storage.delete(join(self.output, STAGING))
+
+    def _write(self, batch: DataFrame, number: int, staged: str) -> int:
+        seen = Observation()
+        rows = batch.where("reason is null").drop("reason", "raw")
+        rows.observe(seen, F.count(F.lit(1)).alias("rows")).write.partitionBy(DAY).parquet(staged)
+        for day in self._days(staged):
+            self.storage.delete(self.folder(day, number))
+            self.storage.move(join(staged, day), self.folder(day, number))
+        self.storage.delete(staged)
+        return int(seen.get["rows"])
 
     def _days(self, staged: str) -> list[str]:
         return [entry.name for entry in self.storage.list(staged) if entry.is_folder]

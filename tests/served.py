@@ -16,10 +16,10 @@ from pipelines.tracking import connect, log_model, register_model
 from tests.leads import SMALL, small_contract, small_leads
 
 
-def small_model(spark: SparkSession) -> PipelineModel:
-    """Three shallow trees on the small leads."""
+def small_model(spark: SparkSession, trees: int = 3) -> PipelineModel:
+    """A few shallow trees on the small leads."""
     contract = small_contract()
-    stages = pipeline(contract.feature_set("available"), ForestParams(trees=3, depth=3), contract.label.name)
+    stages = pipeline(contract.feature_set("available"), ForestParams(trees=trees, depth=3), contract.label.name)
     return stages.fit(small_leads(spark))
 
 

@@ -1,17 +1,30 @@
-"""Real services for the whole run: each starts at its first use, or skips the test and says what to install."""
+"""Real services for the whole run: each starts at its first use, or skips the test and says what to install.
 
+And trials of the stream on them (tests/trials.py), each with a topic, a data folder and event ids of its own.
+"""
+
+import itertools
 import os
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TypeVar
 
+import mlflow
 import pytest
+from mlflow import MlflowClient
+from pyspark.sql import SparkSession
 
+from pipelines.settings import Settings
+from tests.commands import Workplace
+from tests.served import register_small, served, small_model
 from tests.service_process import Service, ServiceMissing
 from tests.services import KafkaBroker, MlflowServer, PostgresServer
+from tests.trials import Trial
 
 AnyService = TypeVar("AnyService", bound=Service)
+NUMBERS = itertools.count()
 
 
 @pytest.fixture(scope="session")
@@ -48,3 +61,40 @@ def running(make: Callable[[], AnyService]) -> Iterator[AnyService]:
         pytest.skip(str(missing))
     with service:
         yield service
+
+
+@pytest.fixture(scope="session")
+def two_versions(tmp_path_factory: pytest.TempPathFactory, spark: SparkSession) -> Settings:
+    """A store with two versions of a model that score differently."""
+    folder = tmp_path_factory.mktemp("trials")
+    with served(spark, folder) as settings:
+        register_small(spark, settings, settings.model_name, small_model(spark, trees=5))
+    return settings
+
+
+@pytest.fixture
+def promote(two_versions: Settings) -> Callable[[int], None]:
+    """Puts a version into Production."""
+    return lambda version: MlflowClient().set_registered_model_alias(
+        two_versions.model_name, "Production", str(version)
+    )
+
+
+@pytest.fixture
+def trial(
+    spark: SparkSession,
+    two_versions: Settings,
+    kafka: KafkaBroker,
+    postgres: PostgresServer,
+    tmp_path: Path,
+) -> Iterator[Trial]:
+    """A stream of its own, with version 1 in Production."""
+    place = Workplace.at(Path(two_versions.data).parent)
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(place.tracking_uri)
+    MlflowClient().set_registered_model_alias(two_versions.model_name, "Production", "1")
+    topic = f"trial{next(NUMBERS)}"
+    kafka.create_topic(topic)
+    settings = two_versions.model_copy(update={"data": str(tmp_path)})
+    yield Trial(spark, settings, place, kafka, postgres, topic)
+    mlflow.set_tracking_uri(before)

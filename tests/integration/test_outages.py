@@ -1,0 +1,173 @@
+"""What the stream stands on goes away under it: broker, registry, checkpoint, room on the disk."""
+
+import os
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import mlflow
+import pytest
+
+from serving.ownership import OtherQuery
+from tests.services import MlflowServer
+from tests.trials import WAIT_SECONDS, Trial
+
+DISK = "128k"  # room for a few batches of five events
+
+
+@contextmanager
+def in_background(trial: Trial, **changed: object) -> Iterator[threading.Thread]:
+    """The stream on a thread of this process, stopped at the end of the block; what it fails with is raised there."""
+    stop, failed = threading.Event(), []
+
+    def stream() -> None:
+        try:
+            trial.run(stop, **changed)
+        except Exception as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=stream)
+    thread.start()
+    try:
+        yield thread
+    finally:
+        stop.set()
+        thread.join(WAIT_SECONDS)
+    assert not failed, failed
+    assert not thread.is_alive()
+
+
+def until(holds: Callable[[], bool], thread: threading.Thread) -> None:
+    end = time.monotonic() + WAIT_SECONDS
+    while not holds():
+        assert thread.is_alive(), "the stream ended before its time"
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.1)
+
+
+def stores_all(trial: Trial) -> Callable[[], bool]:
+    return lambda: len(trial.scores()) >= len(trial.good)
+
+
+def test_a_stream_goes_on_when_its_broker_was_restarted(trial, kafka):
+    trial.send(100)
+    with in_background(trial, max_offsets_per_trigger=20) as thread:
+        until(lambda: len(trial.committed()) >= 2, thread)
+        kafka.kill()
+        time.sleep(1)  # it asks in vain
+        kafka.start()
+        trial.send(60)
+        until(stores_all(trial), thread)
+    trial.assert_every_event_once()
+
+
+def test_after_the_checkpoint_was_lost_a_new_one_doubles_nothing_in_postgresql(trial):
+    trial.send(80)
+    trial.run()
+    before = sorted(trial.events("event_id, score, scored_at, query_id, batch_id"))
+    shutil.rmtree(trial.checkpoint)
+    with pytest.raises(OtherQuery):
+        trial.run()
+    trial.send(40)
+    trial.output = str(trial.folder / "scores" / "again")
+    trial.run(checkpoint=str(trial.folder / "checkpoints" / "again"))
+    after = sorted(trial.events("event_id, score, scored_at, query_id, batch_id"))
+    assert {event for event, *_ in after} == trial.good
+    assert len(after) == len(trial.good)
+    assert set(before) <= set(after)
+    assert trial.ledger() == {0: 0, 1: 0, 2: len(after) - len(before)}
+    assert len(trial.ask(f"select 1 from lead_scores where event_id like '{trial.topic}-%'")) == len(trial.good)
+
+
+@pytest.fixture
+def registry(trial: Trial) -> Iterator[MlflowServer]:
+    """MLflow's server on the trial's own store, running."""
+    before = mlflow.get_tracking_uri()
+    with MlflowServer(trial.place.folder) as server:
+        mlflow.set_tracking_uri(server.uri)
+        yield server
+    mlflow.set_tracking_uri(before)
+
+
+def test_a_stream_serves_on_while_the_registry_is_down_and_takes_a_promotion_once_it_is_back(
+    trial, registry, promote, capsys
+):
+    said = []
+
+    def told(words: str) -> Callable[[], bool]:
+        def found() -> bool:
+            said.append(capsys.readouterr().out)
+            return words in "".join(said)
+
+        return found
+
+    trial.send(40)
+    with in_background(trial, poll="100 ms", quiet=False) as thread:
+        until(stores_all(trial), thread)
+        registry.kill()
+        until(told('"state": "unreachable"'), thread)
+        trial.send(40)
+        until(stores_all(trial), thread)
+        registry.start()
+        until(told('"state": "reachable"'), thread)
+        promote(2)
+        until(told('"event": "reloaded"'), thread)
+        trial.send(40)
+        until(stores_all(trial), thread)
+    trial.assert_every_event_once()
+    versions = {row["event_id"]: row["model_version"] for row in trial.scores()}
+    assert [versions[f"{trial.topic}-{number}"] for number in (0, 40, 80)] == [1, 1, 2]
+
+
+def test_a_stream_that_starts_before_its_registry_waits_for_it(trial, registry):
+    trial.send(40)
+    registry.kill()
+    with in_background(trial, registry_wait="4 minutes") as thread:
+        time.sleep(1)  # it asks in vain
+        registry.start()
+        until(stores_all(trial), thread)
+    trial.assert_every_event_once()
+
+
+@pytest.fixture
+def small_disk(trial: Trial) -> Iterator[Path]:
+    """A file system with very little room."""
+    disk = trial.folder / "disk"
+    disk.mkdir()
+    mounted = (
+        os.geteuid() == 0
+        and subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", f"size={DISK}", "tmpfs", str(disk)], capture_output=True, check=False
+        ).returncode
+        == 0
+    )
+    if not mounted:
+        pytest.skip("a full disk needs a small one to be mounted: run as root, with the right to mount")
+    try:
+        yield disk
+    finally:
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+def test_a_full_disk_under_the_lake_is_told_and_costs_nothing_but_a_restart(trial, small_disk):
+    trial.output, per_batch = str(small_disk / "scores"), 5
+    trial.send(120)
+    with trial.streaming(max_offsets_per_trigger=per_batch) as stream:
+        assert stream.ended() == 2, stream.said()[-3000:]
+    (told,) = [line for line in stream.said().splitlines() if line.startswith("error: ")]
+    assert f"could not be written to file:{trial.output}: No space left on device. Make room there" in told
+    assert "Traceback" not in stream.said()
+    # What a reader sees are whole batches, and PostgreSQL has none that the lake lacks.
+    rows = trial.scores()
+    whole = {number: len(trial.good_of(number, per_batch)) for number in {row["batch"] for row in rows}}
+    assert {n: sum(row["batch"] == n for row in rows) for n in whole} == whole
+    assert {event for (event,) in trial.events()} <= {row["event_id"] for row in rows} != trial.good
+    assert list(Path(trial.output, "_staging").glob("*")) == []
+    assert 0 < len(whole) < 120 / per_batch
+    subprocess.run(["mount", "-o", "remount,size=32m", str(small_disk)], check=True)
+    trial.run()
+    trial.assert_every_event_once()
