@@ -43,6 +43,7 @@ bench: setup ## Measure batch, online, sweep and training beside their peers (LE
 .PHONY: bench-stream
 bench-stream: setup jars ## Measure the stream beside the original's design and a bare Kafka relay
 	$(PY) -m benchmarks.stream
+
 .PHONY: soak
 soak: setup ## Kill the stream 20 times over 20,000 events: each must be stored exactly once
 	SOAK_KILLS=20 SOAK_EVENTS=20000 $(PY) -m pytest tests/integration/test_killed_stream.py -k random
