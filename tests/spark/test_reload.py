@@ -208,7 +208,7 @@ def test_a_start_with_a_version_that_must_not_serve_is_refused_before_anything_i
 
 
 def test_a_model_of_the_contracts_leads_may_serve(spark, model):
-    probe(spark, model, VERSION, small_contract())
+    assert probe(spark, model, VERSION, small_contract()) is None  # it raises where a model must not serve
 
 
 def test_a_model_of_other_columns_is_refused_by_their_names(spark):

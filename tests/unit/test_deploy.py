@@ -69,7 +69,7 @@ def test_an_entry_point_takes_the_arguments_it_is_called_with(file, words):
     entry = Path(file).stem
     app = typer.Typer(add_completion=False)
     app.command()(getattr(importlib.import_module(f"pipelines.{entry}"), entry))
-    get_command(app).make_context(entry, list(words))
+    assert get_command(app).make_context(entry, list(words)).params  # it raises where an argument is refused
 
 
 def test_compose_publishes_on_this_machine_alone():

@@ -27,7 +27,7 @@ def test_the_end_of_the_block_gives_it_back(tmp_path):
     with FileLock(tmp_path):
         pass
     with FileLock(tmp_path) as lock:
-        lock.check()
+        assert lock.check() is None  # it raises where the lock is lost
 
 
 def test_a_folder_that_was_made_for_the_lock_alone_goes_with_it(tmp_path):
