@@ -18,7 +18,6 @@ from serving.queries import BatchWriter
 # The method that a phase begins or ends with (its last argument is the number of the batch), and whether death comes
 # before it or after it. The lake is written before PostgreSQL, and the dead letters after it.
 PHASES: dict[str, tuple[type, str, bool]] = {
-    "before-any-sink": (BatchWriter, "_write", True),
     "before-postgres": (PostgresSink, "write", True),
     "in-transaction": (Tables, "merge", False),
     "after-postgres": (PostgresSink, "write", False),
