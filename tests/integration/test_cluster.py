@@ -30,8 +30,9 @@ COLUMNS = ["LeadId", "score", "probability", "prediction", "model_version"]
 
 
 def rows(folder: Path) -> list[tuple]:
+    """Scores, to nine digits: the compiled model scores batches and Spark's pipeline streams."""
     table = ds.dataset(folder, format="parquet", partitioning=None).to_table(columns=COLUMNS)
-    return sorted(tuple(row.values()) for row in table.to_pylist())
+    return sorted(tuple(round(v, 9) if isinstance(v, float) else v for v in row.values()) for row in table.to_pylist())
 
 
 def environment(place: Workplace) -> dict[str, str]:
