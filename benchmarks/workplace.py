@@ -61,7 +61,7 @@ class Workplace:
 def real_csv() -> str:
     """The real leads where LEADS_CSV names them; empty: a generated sample."""
     path = os.environ.get("LEADS_CSV", "")
-    return Path(path).resolve().as_uri() if path else ""
+    return f"file://{Path(path).resolve()}" if path else ""
 
 
 @contextmanager
