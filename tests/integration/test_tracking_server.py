@@ -30,12 +30,8 @@ def client(place):
 def test_every_entry_point_left_a_finished_run(place, client):
     experiment = client.get_experiment_by_name(Settings().experiment)
     runs = client.search_runs([experiment.experiment_id])
-    assert {r.data.tags["entry_point"] for r in runs if r.info.status == "FINISHED"} == {
-        "prepare",
-        "train",
-        "promote",
-        "stream",
-    }
+    finished = {r.data.tags["entry_point"] for r in runs if r.info.status == "FINISHED"}
+    assert finished >= {"prepare", "train", "promote", "stream"}  # other tests leave runs on this server too
 
 
 def test_artifacts_went_through_the_server(client):
