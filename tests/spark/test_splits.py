@@ -72,13 +72,3 @@ def test_the_content_hash_ignores_order_but_sees_a_changed_value(leads):
 def test_the_content_hash_sees_a_repeated_row(leads):
     twice = leads.unionByName(leads)
     assert twice.agg(content_hash(twice)).first()[0] != leads.agg(content_hash(leads)).first()[0]
-
-
-def test_large_groups_leave_both_sides_with_the_same_share_of_converted_leads(spark):
-    contract = small_contract()
-    # Eight groups of fifty leads; four of them always convert.
-    rows = [(f"l-{g}-{i}", float(i), g % 2, float(g), 1.0, "Pune", "open") for g in range(8) for i in range(50)]
-    columns = "LeadId string, Number double, Bought int, Visits double, Seconds double, City string, Tag string"
-    sides = split_leads(spark.createDataFrame(rows, columns), contract, Split.GROUPED, 0.25, 7)
-    counts = [(side.count(), side.where("Bought = 1").count()) for side in (sides.train, sides.test)]
-    assert counts == [(300, 150), (100, 50)]
