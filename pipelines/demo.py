@@ -94,9 +94,13 @@ def run_demo(spark: SparkSession, settings: Settings, console: Console, csv: str
     for features in ("documented", "available"):
         steps.run(f"train the random forest, {features} features", partial(_train, spark, settings, features), _quality)
     grid = parse_grid(GRID, seed=42)
-    steps.run("sweep_cv, a small grid", lambda _: run_sweep_cv(spark, settings, "available", grid), _quality)
+    steps.run(
+        "sweep_cv, a small grid", lambda _: run_sweep_cv(spark, settings, "available", grid, explain=False), _quality
+    )
     sweep = Sweep("available", load_yaml(SPACE, SearchSpace), max_evals=max_evals)
-    steps.run("sweep_hyperopt, a few trials", lambda _: run_sweep_hyperopt(spark, settings, sweep), _quality)
+    steps.run(
+        "sweep_hyperopt, a few trials", lambda _: run_sweep_hyperopt(spark, settings, sweep, explain=False), _quality
+    )
     steps.run("promote the best of `available`", lambda _: run_promote(spark, settings, reason="demo"), str)
     streamed = steps.run("stream the files through Production", partial(_stream, spark, settings), str)
     return spark.read.parquet(streamed.output)

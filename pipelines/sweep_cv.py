@@ -80,6 +80,7 @@ def run_sweep_cv(
     seed: int = 42,
     register: bool = True,
     on_leak: OnLeak = OnLeak.REFUSE,
+    explain: bool = True,
 ) -> Reported:
     """Sweep within a parent run; the winner is refitted on all train leads, evaluated on test and registered."""
     contract = settings.contract()
@@ -97,7 +98,7 @@ def run_sweep_cv(
         log_table(found, metric)
         log_figures({"candidates": _picture(found, metric, run.info.run_id)})
         Picked(winner, metric).log()
-        return report(settings, contract, data, Fitted(fitted, features, fields), register)
+        return report(settings, contract, data, Fitted(fitted, features, fields), register, explain)
 
 
 def _picture(found: list[Candidate], metric: str, run_id: str) -> Any:

@@ -79,7 +79,12 @@ def sweep_hyperopt(
 
 
 def run_sweep_hyperopt(
-    spark: SparkSession, settings: Settings, sweep: Sweep, register: bool = True, on_leak: OnLeak = OnLeak.REFUSE
+    spark: SparkSession,
+    settings: Settings,
+    sweep: Sweep,
+    register: bool = True,
+    on_leak: OnLeak = OnLeak.REFUSE,
+    explain: bool = True,
 ) -> Reported:
     """Search within a parent run; the best setting is refitted on all train leads, evaluated and registered.
 
@@ -113,7 +118,7 @@ def run_sweep_hyperopt(
         log_table(ordered, sweep.metric)
         _log_pictures(ordered, sweep, run.info.run_id)
         Picked(winner, sweep.metric).log()
-        reported = report(settings, contract, data, Fitted(fitted, sweep.features, fields), register)
+        reported = report(settings, contract, data, Fitted(fitted, sweep.features, fields), register, explain)
         mlflow.set_tag("sweep_complete", "true")
         return reported
 
