@@ -87,7 +87,9 @@ def slices(conditions: GateConditions, evidence: Evidence) -> Check:
     if measured is None or (evidence.has_production and measured.auc_difference is None):
         return Check("slices", False, "no slices", wanted, KEEP)
     limit = conditions.max_slice_auc_drop if evidence.has_production else conditions.max_slice_auc_gap
-    fallen = [said for s in measured.slices if (said := _collapse(s, limit, conditions.max_slice_calibration_gap))]
+    promise_limit = conditions.max_slice_calibration_gap
+    looks = sum(2 if s.auc_change is not None else 1 for s in measured.slices)
+    fallen = [said for s in measured.slices if (said := _collapse(s, limit, promise_limit, looks))]
     more = f" and {len(fallen) - SHOWN_SLICES} more" if len(fallen) > SHOWN_SLICES else ""
     return Check(
         "slices",
@@ -122,13 +124,15 @@ def _difference(
     return Check(name, good and change is not None and holds(change), said, wanted, KEEP)
 
 
-def _collapse(found: SliceMeasure, auc_limit: float, promise_limit: float) -> str:
+def _collapse(found: SliceMeasure, auc_limit: float, promise_limit: float, looks: int) -> str:
     """What has surely collapsed on a slice: beyond the limit, and not by chance; empty where nothing has.
 
     With dozens of slices one is bad by chance alone: an estimate beyond the limit must also have an interval that
-    leaves out no change at all. A slice for which Production promises as falsely is not the candidate's fault.
+    leaves out no change at all, widened for `looks` of them. A slice for which Production promises as falsely is not
+    the candidate's fault.
     """
-    change, promised, theirs = found.auc_change, found.promised, found.production_promised
+    change = found.auc_change.among(looks) if found.auc_change is not None else None
+    promised, theirs = found.promised.among(looks), found.production_promised
     said = []
     if change is not None and not (change.value >= -auc_limit - ROUNDING or change.high >= 0):
         said.append(f"AUC {change.value:+.3f} ({change.low:+.3f} to {change.high:+.3f})")

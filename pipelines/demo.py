@@ -21,7 +21,7 @@ from features.contract_file import load_yaml
 from features.storage import Storage, join
 from pipelines.commands import run_command
 from pipelines.prepare import run_prepare
-from pipelines.promote import run_promote
+from pipelines.promote import GateRefused, NoCandidate, Promotion, run_promote
 from pipelines.reporting import Reported
 from pipelines.session import spark_session
 from pipelines.settings import Settings
@@ -101,13 +101,32 @@ def run_demo(spark: SparkSession, settings: Settings, console: Console, csv: str
     steps.run(
         "sweep_hyperopt, a few trials", lambda _: run_sweep_hyperopt(spark, settings, sweep, explain=False), _quality
     )
-    steps.run("promote the best of `available`", lambda _: run_promote(spark, settings, reason="demo"), str)
+    steps.run("promote the best of `available`", partial(_promote, spark, settings, console), str)
     streamed = steps.run("stream the files through Production", partial(_stream, spark, settings), str)
     return spark.read.parquet(streamed.output)
 
 
 def _train(spark: SparkSession, settings: Settings, features: str, note: Note) -> Reported:
     return run_train(spark, settings, features, explain=features == "available")
+
+
+def _promote(spark: SparkSession, settings: Settings, console: Console, note: Note) -> Promotion:
+    """Promote the best version that passes the gate; GateRefused where none does."""
+    refused: list[GateRefused] = []
+    while True:
+        skip = [e.version for e in refused if e.version is not None]
+        try:
+            return run_promote(spark, settings, reason="demo", passed_over=skip)
+        except GateRefused as error:
+            if error.version is None:
+                raise
+            console.print(f"[yellow]the gate refused[/] {error}")
+            note("the next best")
+            refused.append(error)
+        except NoCandidate:
+            if refused:
+                raise refused[0] from None
+            raise
 
 
 def _stream(spark: SparkSession, settings: Settings, note: Note) -> StreamSummary:

@@ -31,7 +31,14 @@ BEST = "best"
 
 
 class GateRefused(LeadScoringError):
-    """A version did not pass the gate, or Production moved while it was judged; nothing was changed."""
+    """A version did not pass the gate, or Production moved while it was judged; nothing was changed.
+
+    `version` is the one that did not pass, None where Production moved.
+    """
+
+    def __init__(self, message: str, version: int | None = None) -> None:
+        super().__init__(message)
+        self.version = version
 
 
 class NoCandidate(LeadScoringError):
@@ -82,8 +89,12 @@ def run_promote(
     allowed: Sequence[str] = (),
     *,
     allow_schema_change: bool = False,
+    passed_over: Sequence[int] = (),
 ) -> Promotion:
-    """Judge a version within an audit run and move Production; GateRefused names each check that failed."""
+    """Judge a version within an audit run and move Production; GateRefused names each check that failed.
+
+    `best` is chosen among the versions that are not `passed_over`.
+    """
     contract, conditions = settings.contract(), load_yaml(settings.gate_file, GateConditions)
     client = connect(settings)
     data = load_prepared(spark, settings)
@@ -92,7 +103,7 @@ def run_promote(
         mlflow.set_tags({"model_name": settings.model_name, "promoted_by": who()})
         serving = _production(client, settings)
         bench = Bench(spark, contract, conditions, data, serving, allowed, allow_schema_change)
-        candidate = _candidate(client, settings.model_name, version, bench)
+        candidate = _candidate(client, settings.model_name, version, bench, passed_over)
         mlflow.set_tag("model_version", candidate.version)
         if bench.serving == candidate.version:
             moved = _move(client, candidate, reason, {})
@@ -103,7 +114,9 @@ def run_promote(
         if not report.passed:
             mlflow.set_tag("decision", "refused")
             failed = " ".join(str(check) for check in report.failures())
-            raise GateRefused(f"{candidate.name} version {candidate.version} is not promoted. {failed}")
+            raise GateRefused(
+                f"{candidate.name} version {candidate.version} is not promoted. {failed}", candidate.version
+            )
         # The registry has no compare-and-set: this narrows the window for a second promoter to milliseconds.
         if replace(bench, production=_production(client, settings)).serving != bench.serving:
             mlflow.set_tag("decision", "overtaken")
@@ -152,7 +165,9 @@ def _names(text: str, contract: Contract) -> tuple[str, ...]:
     return names
 
 
-def _candidate(client: MlflowClient, name: str, version: str, bench: Bench) -> ResolvedVersion:
+def _candidate(
+    client: MlflowClient, name: str, version: str, bench: Bench, passed_over: Sequence[int]
+) -> ResolvedVersion:
     """The version asked for; `best` is the highest test AUC among versions of this data without late fields.
 
     A version that was rolled back from is not the best, however high its AUC: it comes back by its number alone.
@@ -162,7 +177,8 @@ def _candidate(client: MlflowClient, name: str, version: str, bench: Bench) -> R
     found = [
         v
         for v in versions(client, name)
-        if v.tags.get("data_hash") == bench.data.data_hash
+        if v.version not in passed_over
+        and v.tags.get("data_hash") == bench.data.data_hash
         and math.isfinite(_test_auc(v))
         and features_of(v)
         and set(bench.contract.late_fields(features_of(v))) <= set(bench.allowed)

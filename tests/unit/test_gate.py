@@ -177,6 +177,12 @@ def test_a_slice_whose_loss_chance_explains_passes():
     assert failed_measures(slices=slice_of(Interval(-0.06, -0.14, 0.02))) == []
 
 
+def test_a_slice_bad_by_itself_passes_among_forty_where_chance_explains_one():
+    lost = slice_of(Interval(-0.2, -0.35, -0.05))
+    assert failed_measures(slices=lost) == ["slices"]
+    assert failed_measures(slices=40 * lost) == []
+
+
 def test_a_slice_that_surely_lost_a_little_passes():
     assert failed_measures(slices=slice_of(Interval(-0.03, -0.04, -0.02))) == []
 
