@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from rich.console import Console
 
 from features.contract import Contract
@@ -76,7 +76,7 @@ class StreamPlan:
             max_offsets=self.options.max_offsets_per_trigger or None,
         )
 
-    def ready(self, version: ResolvedVersion) -> Served:
+    def ready(self, version: ResolvedVersion) -> Served[DataFrame]:
         """Load and probe a version, and build its plan; raises where it must not serve."""
         model = load_version(self.spark, version)
         probe(self.spark, model, version, self.contract)
@@ -88,18 +88,18 @@ class StreamPlan:
             plan = kafka_rows(plan, self.contract, self.options.topic, self.options.dead_letter_topic)
         return Served(version, plan)
 
-    def start(self, served: Served, guard: Callable[[], None], report: Callable[[Batch], None]) -> Running:
+    def start(self, served: Served[DataFrame], guard: Callable[[], None], report: Callable[[Batch], None]) -> Running:
         """Start the query of a version. `guard` and `report` are those of BatchWriter, for micro-batches."""
         if self.options.mode is Mode.REAL_TIME:
             epoch, client = self.options.milliseconds("epoch"), self.connections.kafka_options().client()
-            return start_real_time(served.plan, client, self.places.checkpoint, epoch)
+            return start_real_time(served.work, client, self.places.checkpoint, epoch)
         source, files = self.source, None
         if isinstance(source, FileOptions):
             files = FileAccount(self.spark, source, self.contract, self.places.checkpoint)
         letters = DeadLetterSink(self.letters(), self.query, files)
         writer = BatchWriter(self.sinks, report, guard=guard, dead_letters=letters, accounts=files is not None)
         trigger = None if self.options.available_now else self.options.milliseconds("trigger")
-        return start_micro_batches(served.plan, writer, self.places.checkpoint, trigger)
+        return start_micro_batches(served.work, writer, self.places.checkpoint, trigger)
 
     def letters(self) -> DeadLetters:
         """Where refused events go."""

@@ -7,7 +7,9 @@ from math import factorial
 import numpy as np
 import pyarrow as pa
 
+from features.contract import Kind
 from serving.compiled.description import CategoryInput, Compiled, Description, NumericInput, Trees
+from serving.compiled.scorer import CompiledScorer
 
 WORDS = ("a", "b", "c")
 INF = float("inf")
@@ -101,3 +103,29 @@ def expected(compiled: Compiled, slots: list[float], known: set[str]) -> float:
         return float(trees.count[left] * walk(left) + trees.count[right] * walk(right)) / float(trees.count[node])
 
     return sum(walk(int(root)) for root in trees.roots) / len(trees.roots)
+
+
+def a_stump(fields, high: float = 0.75) -> CompiledScorer:
+    """A model of these fields that asks one question, more than 600 seconds on the site, and then gives `high`."""
+    inputs = tuple(
+        NumericInput(name=f.name, fill=0.0, minimum=f.limits.min, maximum=f.limits.max)
+        if f.kind is Kind.NUMERIC
+        else CategoryInput(name=f.name, labels=("No", "Yes"), slots=3, max_length=f.max_length)
+        for f in fields
+    )
+    place = [i.name for i in inputs].index("TotalBrowsingTime")
+    slot = sum(i.width for i in inputs[:place])
+    nan = float("nan")
+    trees = Trees(
+        roots=np.array([0], np.int32),
+        slot=np.array([slot, -1, -1], np.int32),
+        threshold=np.array([600.0, nan, nan]),
+        set_of=np.full(3, -1, np.int32),
+        left=np.array([1, -1, -1], np.int32),
+        right=np.array([2, -1, -1], np.int32),
+        leaf0=np.array([nan, 0.75, 1 - high]),
+        leaf1=np.array([nan, 0.25, high]),
+        count=np.array([2.0, 1.0, 1.0]),
+        sets=np.zeros((0, 1), np.bool_),
+    )
+    return CompiledScorer(Compiled(Description(inputs=inputs, link="votes"), trees))

@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from pyspark.sql import DataFrame
+
 from serving.queries import Durations, Running
 from serving.runtime.journal import Journal
 from serving.runtime.lease import Lease
@@ -33,22 +35,22 @@ class Supervisor:
     the lease is lost. `watch` is None where the version is fixed.
     """
 
-    start: Callable[[Served], Running]
+    start: Callable[[Served[DataFrame]], Running]
     stop: threading.Event
     lease: Lease
-    watch: Watch | None
+    watch: Watch[DataFrame] | None
     journal: Journal
     status: Status
     metrics: Metrics
     drain: float
     totals: Totals = field(default_factory=Totals)
 
-    def run(self, first: Served) -> Totals:
+    def run(self, first: Served[DataFrame]) -> Totals:
         """Serve until the query ends by itself or `stop` is set; what ends a query by a failure is raised.
 
         LeaseLost where another scorer may have the checkpoint.
         """
-        served: Served | None = first
+        served: Served[DataFrame] | None = first
         try:
             while served is not None:
                 version = served.version.version
@@ -58,7 +60,7 @@ class Supervisor:
             self.status.ended = True
         return self.totals
 
-    def _next(self, before: Served) -> Served:
+    def _next(self, before: Served[DataFrame]) -> Served[DataFrame]:
         """The version to go on with; the one before where the alias went back to it meanwhile."""
         found = self.watch.take() if self.watch else None
         if found is None:
@@ -107,7 +109,7 @@ class Supervisor:
             self._note_watch(self.watch)
         self.status.looked_at = time.monotonic()
 
-    def _note_watch(self, watch: Watch) -> None:
+    def _note_watch(self, watch: Watch[DataFrame]) -> None:
         refused = watch.refused.reason if watch.refused else ""
         if refused and refused != self.status.refused:
             self.metrics.refused()

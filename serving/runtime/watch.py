@@ -4,9 +4,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Self, TypeVar
-
-from pyspark.sql import DataFrame
+from typing import Generic, Self, TypeVar
 
 from serving.errors import ServingError
 from serving.registry import NoSuchAlias, NoSuchModel, NoSuchVersion, ResolvedVersion
@@ -14,6 +12,8 @@ from serving.registry import NoSuchAlias, NoSuchModel, NoSuchVersion, ResolvedVe
 FIRST_WAIT_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 15.0
 RETRY_REFUSED_SECONDS, LONGEST_RETRY_SECONDS = 60.0, 900.0
 ENDING_SECONDS = 5.0
+# What serves: a query's plan, or a scorer.
+Work = TypeVar("Work")
 
 
 class RegistryDown(ServingError):
@@ -35,16 +35,15 @@ class Refused:
 
 
 @dataclass(frozen=True)
-class Served:
-    """A version together with its whole plan, ready to start."""
+class Served(Generic[Work]):
+    """A version together with what serves it, ready to start."""
 
     version: ResolvedVersion
-    plan: DataFrame
+    work: Work
 
 
 Answer = TypeVar("Answer")
 Resolve = Callable[[], ResolvedVersion]
-Ready = Callable[[ResolvedVersion], Served]
 
 
 def await_registry(
@@ -76,23 +75,23 @@ def await_registry(
 
 
 @dataclass
-class Watch:
+class Watch(Generic[Work]):
     """Asks every `every` seconds which version an alias names; a new one is made ready on the watching thread.
 
-    `ready` loads and probes a version and builds its plan, and raises where it must not serve. That version is
+    `ready` loads and probes a version, and raises where it must not serve. That version is
     refused: it is looked at again only after a minute, then after twice as long each time, up to a quarter of an
     hour, as its artifact may not have been all there yet.
     """
 
     resolve: Resolve
-    ready: Ready
+    ready: Callable[[ResolvedVersion], Served[Work]]
     serving: ResolvedVersion
     every: float
     say: Callable[..., None]
     refused: Refused | None = None
     unreachable: str = ""
     retry_after: float = RETRY_REFUSED_SECONDS
-    _found: Served | None = None
+    _found: Served[Work] | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _ending: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
@@ -111,7 +110,7 @@ class Watch:
         """Whether a new version is ready."""
         return self._found is not None
 
-    def take(self) -> Served | None:
+    def take(self) -> Served[Work] | None:
         """The new version, once; from then on it is the one that serves."""
         with self._lock:
             found, self._found = self._found, None

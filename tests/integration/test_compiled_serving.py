@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 
 import mlflow
-import numpy as np
 import pandas as pd
 import pytest
 import requests
@@ -16,37 +15,10 @@ import requests
 from features.contract import Kind
 from pipelines.compiled import log_scorer
 from pipelines.settings import ROOT
-from serving.compiled.description import CategoryInput, Compiled, Description, NumericInput, Trees
-from serving.compiled.scorer import CompiledScorer
+from tests.forests import a_stump
 from tests.service_process import free_ports
 
 CLIENT = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "serving.md").read_text(encoding="utf-8"), re.S)[0]
-
-
-def a_stump(fields) -> CompiledScorer:
-    """A model of the contract's fields that asks one question: more than 600 seconds on the site?"""
-    inputs = tuple(
-        NumericInput(name=f.name, fill=0.0, minimum=f.limits.min, maximum=f.limits.max)
-        if f.kind is Kind.NUMERIC
-        else CategoryInput(name=f.name, labels=("No", "Yes"), slots=3, max_length=f.max_length)
-        for f in fields
-    )
-    place = [i.name for i in inputs].index("TotalBrowsingTime")
-    slot = sum(i.width for i in inputs[:place])
-    nan = float("nan")
-    trees = Trees(
-        roots=np.array([0], np.int32),
-        slot=np.array([slot, -1, -1], np.int32),
-        threshold=np.array([600.0, nan, nan]),
-        set_of=np.full(3, -1, np.int32),
-        left=np.array([1, -1, -1], np.int32),
-        right=np.array([2, -1, -1], np.int32),
-        leaf0=np.array([nan, 0.75, 0.25]),
-        leaf1=np.array([nan, 0.25, 0.75]),
-        count=np.array([2.0, 1.0, 1.0]),
-        sets=np.zeros((0, 1), np.bool_),
-    )
-    return CompiledScorer(Compiled(Description(inputs=inputs, link="votes"), trees))
 
 
 @pytest.fixture(scope="module")
