@@ -12,6 +12,7 @@ import typer
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -120,7 +121,7 @@ def _promote(spark: SparkSession, settings: Settings, console: Console, note: No
         except GateRefused as error:
             if error.version is None:
                 raise
-            console.print(f"[yellow]the gate refused[/] {error}")
+            console.print(f"[yellow]the gate refused[/] {escape(str(error))}")
             note("the next best")
             refused.append(error)
         except NoCandidate:

@@ -55,8 +55,12 @@ def _fault(value: Any, source: NumericInput | CategoryInput) -> str | None:
         return None if len(value) <= source.max_length else _too_long(source, len(value))
     if type(value) not in (float, int) and (isinstance(value, bool) or not isinstance(value, Real)):
         return f"{source.name} is {_shown(value)}, expected a number or null"
-    if not source.minimum <= float(value) <= source.maximum or float(value) in (float("inf"), float("-inf")):
-        return _out_of_range(source, float(value))
+    try:
+        number = float(value)
+    except OverflowError:  # a whole number of hundreds of digits
+        number = float("inf") if value > 0 else float("-inf")
+    if not source.minimum <= number <= source.maximum or number in (float("inf"), float("-inf")):
+        return _out_of_range(source, number)
     return None
 
 

@@ -16,7 +16,7 @@ def promoting(monkeypatch, best_first, passing):
         if not left:
             raise NoCandidate("no version")
         if left[0] not in passing:
-            raise GateRefused(f"version {left[0]} is not promoted", left[0])
+            raise GateRefused(f"version {left[0]} is not promoted: City=[/x]", left[0])
         return Promotion("m", left[0], None, changed=True)
 
     monkeypatch.setattr(demo, "run_promote", run_promote)

@@ -62,6 +62,7 @@ def test_reasons_are_told_when_asked_for(online, lead):
     [
         ({"City": 5}, "City is 5 (int), expected text or null"),
         ({"TotalVisits": -1}, "TotalVisits is -1, expected 0 to 100000 or null"),
+        ({"TotalVisits": 10**400}, "TotalVisits is inf, expected 0 to 100000 or null"),
         ({"Citty": "x"}, "Citty is no field of the model"),
     ],
 )
