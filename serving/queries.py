@@ -92,14 +92,15 @@ class BatchWriter:
         start, refused = time.monotonic(), Observation()
         counted = batch.observe(refused, F.count_if(F.col("reason").isNotNull()).alias("rows"))
         # Several sinks read a batch: score it once.
-        kept = counted.persist() if len(self.sinks) > 1 or self.dead_letters else counted
+        several = len(self.sinks) > 1 or self.dead_letters is not None
+        kept = counted.persist() if several else counted
         try:
             rows = max(sink.write(kept, number) for sink in self.sinks)
             # Only the first batch of a query can be a repeat, which may have left letters that are none any more.
             if self.dead_letters and (self._may_repeat or self.accounts or refused.get["rows"]):
                 self.dead_letters.write(kept, number)
         finally:
-            if kept is not counted:
+            if several:
                 kept.unpersist()
         self._may_repeat = False
         self.report(Batch(number, rows, time.monotonic() - start))
