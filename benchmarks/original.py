@@ -1,7 +1,8 @@
 """The peer: a lead-scoring stream as small projects write it, from its public description.
 
 A stage per column, the model's transform inside foreachBatch, Spark's default checkpoint manager. Run as a process:
-`python -m benchmarks.original FILES MODEL OUTPUT CHECKPOINT TIMES`.
+`python -m benchmarks.original FILES MODEL OUTPUT CHECKPOINT TIMES SESSION`, where SESSION is `plain` (Spark's own
+settings, as such a project leaves them) or `tuned` (those of our session, but for the checkpoint manager).
 """
 
 import json
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from pyspark.ml import Pipeline, PipelineModel
 from pyspark.ml.feature import Bucketizer, Imputer, OneHotEncoder, StringIndexer, VectorAssembler
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from features.contract import Kind, LeadField
@@ -51,10 +52,14 @@ def fit(train: DataFrame, fields: Sequence[LeadField], label: str, params: Fores
     return Pipeline(stages=[*stages(fields), forest(params, label)]).fit(train)  # type: ignore[list-item]
 
 
-def main(files: str, model_path: str, output: str, checkpoint: str, times: str) -> None:
+def main(files: str, model_path: str, output: str, checkpoint: str, times: str, session: str) -> None:
     """Score every file of a folder, one a trigger, and write the milliseconds of each batch to `times`."""
-    manager = {"spark.sql.streaming.checkpointFileManagerClass": DEFAULT_MANAGER}
-    spark = build_session(Settings(), "original", **{k.replace(".", "__"): v for k, v in manager.items()})
+    if session == "plain":
+        spark = SparkSession.builder.appName("original").master("local[*]").getOrCreate()
+        spark.sparkContext.setLogLevel("ERROR")
+    else:
+        manager = {"spark.sql.streaming.checkpointFileManagerClass": DEFAULT_MANAGER}
+        spark = build_session(Settings(), "original", **{k.replace(".", "__"): v for k, v in manager.items()})
     model = PipelineModel.load(model_path)
 
     def score(batch: DataFrame, number: int) -> None:
@@ -82,4 +87,4 @@ def _durations(progress: Sequence[object]) -> dict[int, int]:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:6])
+    main(*sys.argv[1:7])

@@ -51,19 +51,26 @@ def join(uri: str, *parts: str) -> str:
     return posixpath.join(uri, *parts)
 
 
+def java_class(spark: SparkSession, name: str) -> Any:
+    """A Java class by its full name."""
+    return getattr(spark._jvm, name)
+
+
 class Storage:
     """File operations on URIs; a path without a scheme belongs to the session's default file system."""
 
     def __init__(self, spark: SparkSession) -> None:
-        jvm: Any = spark._jvm
-        self._jvm = jvm
+        # Each is looked up once: Java searches all jars for every part of a dotted name.
+        self._new_path: Any = java_class(spark, "org.apache.hadoop.fs.Path")
+        self._file_system: Any = java_class(spark, "org.apache.hadoop.fs.FileSystem")
+        self._file_context: Any = java_class(spark, "org.apache.hadoop.fs.FileContext")
+        self._rename: Any = java_class(spark, "org.apache.hadoop.fs.Options$Rename")
         self._gateway: Any = spark.sparkContext._gateway
-        self._rename: Any = getattr(jvm.org.apache.hadoop.fs, "Options$Rename")  # the enum Options.Rename
         self._conf: Any = spark._jsparkSession.sessionState().newHadoopConf()
 
     def is_local_default(self) -> bool:
         """Whether a path without a scheme lies on each machine's own disk (or a folder that they all mount)."""
-        return str(self._jvm.org.apache.hadoop.fs.FileSystem.getDefaultUri(self._conf).getScheme()) == "file"
+        return str(self._file_system.getDefaultUri(self._conf).getScheme()) == "file"
 
     def exists(self, uri: str) -> bool:
         """Whether a file or folder is there."""
@@ -99,16 +106,24 @@ class Storage:
         finally:
             stream.close()
 
-    def read_json(self, uri: str) -> dict[str, Any]:
-        """A small JSON file as a dictionary."""
+    def read(self, uri: str) -> bytes:
+        """A whole file, which must fit into memory; MissingPath where it is not there."""
         fs, path = self._open(uri)
         if not fs.exists(path):
             raise MissingPath(f"{uri} does not exist; check the path.")
         stream = fs.open(path)
         try:
-            return cast("dict[str, Any]", json.loads(bytes(stream.readAllBytes()).decode("utf-8")))
+            return bytes(stream.readAllBytes())
         finally:
             stream.close()
+
+    def read_json(self, uri: str) -> dict[str, Any]:
+        """A small JSON file as a dictionary."""
+        return cast("dict[str, Any]", json.loads(self.read(uri).decode("utf-8")))
+
+    def located(self, uri: str) -> tuple[Any, Any]:
+        """Hadoop's Path of a URI, and its Configuration."""
+        return self._path(uri), self._conf
 
     def write_json(self, uri: str, content: dict[str, Any]) -> None:
         """Write a small JSON file: whole or not at all (a temporary file, then a rename); NoRoom on a full disk."""
@@ -148,12 +163,12 @@ class Storage:
             stream.close()
         modes = self._gateway.new_array(self._rename, 1)
         modes[0] = self._rename.OVERWRITE
-        self._jvm.org.apache.hadoop.fs.FileContext.getFileContext(fs.getUri(), self._conf).rename(
+        self._file_context.getFileContext(fs.getUri(), self._conf).rename(
             fs.makeQualified(part), fs.makeQualified(path), modes
         )
 
     def _path(self, uri: str) -> Any:
-        return self._jvm.org.apache.hadoop.fs.Path(uri)
+        return self._new_path(uri)
 
     def _open(self, uri: str) -> tuple[Any, Any]:
         path = self._path(uri)

@@ -26,11 +26,11 @@ from serving.postgres import PostgresSink
 from serving.queries import Batch, BatchWriter, Mode, Running, start_micro_batches, start_real_time
 from serving.registry import ResolvedVersion
 from serving.runtime.probe import probe
-from serving.runtime.progress import observed
 from serving.runtime.watch import Served
 from serving.scoring import scored_events
 from serving.sinks import ConsoleSink, Sink
 from serving.sources import BadSource, FileOptions, SourceOptions, TopicOptions, arrivals
+from serving.tally import observed
 from serving.webhook import WebhookSink
 
 # Of a local session in real-time mode, whose tasks wait for events most of the time.
@@ -83,9 +83,9 @@ class StreamPlan:
         leads = events(arrivals(self.spark, self.source, self.contract), self.contract)
         if self.options.reasons:
             leads = with_reasons(leads, load_explaining(version))
-        plan = observed(scored_events(leads, model, version, self.contract))
+        plan = scored_events(leads, model, version, self.contract)
         if self.options.mode is Mode.REAL_TIME:
-            plan = kafka_rows(plan, self.contract, self.options.topic, self.options.dead_letter_topic)
+            plan = kafka_rows(observed(plan), self.contract, self.options.topic, self.options.dead_letter_topic)
         return Served(version, plan)
 
     def start(self, served: Served[DataFrame], guard: Callable[[], None], report: Callable[[Batch], None]) -> Running:
@@ -97,7 +97,7 @@ class StreamPlan:
         if isinstance(source, FileOptions):
             files = FileAccount(self.spark, source, self.contract, self.places.checkpoint)
         letters = DeadLetterSink(self.letters(), self.query, files)
-        writer = BatchWriter(self.sinks, report, guard=guard, dead_letters=letters, accounts=files is not None)
+        writer = BatchWriter(self.sinks, report, guard=guard, dead_letters=letters)
         trigger = None if self.options.available_now else self.options.milliseconds("trigger")
         return start_micro_batches(served.work, writer, self.places.checkpoint, trigger)
 

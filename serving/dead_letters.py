@@ -12,6 +12,7 @@ from features.storage import Storage, join
 from serving.file_account import FileAccount
 from serving.kafka import KafkaOptions
 from serving.lake import STAGING
+from serving.tally import Tally, measures
 
 DEAD_LETTER_COLUMNS = ("event_id", "lead", "event_time", "origin", "position", "raw", "reason", "failed_at", "query")
 REFUSED, FILES, UNDELIVERED = "refused", "files", "undelivered"
@@ -86,27 +87,38 @@ class DeadLetterSink:
     files: FileAccount | None = None
 
     def write(self, batch: DataFrame, number: int) -> int:
-        """Keep the refused rows of batch `number`, and its unread files (raw null, the reason says why)."""
-        by_origin = ["origin"] if self.files else []
-        counted = batch.groupBy(*by_origin).agg(F.count(F.lit(1)).alias("rows"), F.count("reason").alias("refused"))
-        counts = counted.collect()
+        """Count batch `number` and keep what `keep` does."""
+        counted = batch.agg(*measures(of_files=self.files is not None)).collect()
+        return self.keep(batch, number, Tally.of(counted[0].asDict()))
+
+    def keep(self, batch: DataFrame, number: int, tally: Tally, *, may_repeat: bool = True) -> int:
+        """Keep the refused rows of batch `number`, and its unread files (raw null, the reason says why).
+
+        `tally` is that of the batch. Where there are none, what an earlier try left goes if the batch may be a repeat.
+        """
         kept = 0
-        if sum(row.refused for row in counts):
+        if tally.refused:
             refused = batch.where("reason is not null")
             kept += self.letters.put(refused.select(*dead_letter(refused, self.query)), number, REFUSED)
-        else:
+        elif may_repeat:
             self.letters.clear(number, REFUSED)
         if self.files:
-            unread = self.files.unread(number, {row.origin: row.rows for row in counts})
-            kept += self._keep_files(batch, unread, number)
+            unread = self.files.unread(number, tally, lambda: _rows_by_file(batch))
+            kept += self._keep_files(batch, unread, number, may_repeat)
         return kept
 
-    def _keep_files(self, batch: DataFrame, unread: Mapping[str, str], number: int) -> int:
+    def _keep_files(self, batch: DataFrame, unread: Mapping[str, str], number: int, may_repeat: bool) -> int:
         if not unread:
-            self.letters.clear(number, FILES)
+            if may_repeat:
+                self.letters.clear(number, FILES)
             return 0
         letters = [Letter(f"{uri.rsplit('/', 1)[-1]}/file", uri, reason) for uri, reason in unread.items()]
         return self.letters.put(letter_rows(batch.sparkSession, letters, self.query), number, FILES)
+
+
+def _rows_by_file(batch: DataFrame) -> dict[str, int]:
+    counts = batch.groupBy("origin").agg(F.count(F.lit(1)).alias("rows")).collect()
+    return {row.origin: row.rows for row in counts}
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Sequence
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import (
-    BooleanType,
     DataType,
     DoubleType,
     IntegerType,
@@ -148,7 +147,8 @@ def _event_time() -> Column:
 
 def _arrival() -> Column:
     """When the event arrived; a clock that is far out counts for nothing, as it would hold back every later score."""
-    return F.when(_in_range(F.col("arrived_at")), F.col("arrived_at")).otherwise(F.current_timestamp())
+    today = F.current_date().cast("timestamp")  # no time of day, for the reason that `_in_range` gives
+    return F.when(_in_range(F.col("arrived_at")), F.col("arrived_at")).otherwise(today)
 
 
 def _said_time() -> Column:
@@ -158,9 +158,11 @@ def _said_time() -> Column:
 
 
 def _in_range(time: Column) -> Column:
-    """From 1970 to a day ahead."""
-    tomorrow = F.current_timestamp() + F.expr("INTERVAL 1 DAY")
-    return (time >= F.timestamp_seconds(F.lit(0))) & (time <= tomorrow)
+    """From 1970 to the end of tomorrow (UTC).
+
+    A time of day would be another constant in every micro-batch, and Spark would compile its code anew for each.
+    """
+    return (time >= F.timestamp_seconds(F.lit(0))) & (time < F.date_add(F.current_date(), 2).cast("timestamp"))
 
 
 def _shape(fields: Sequence[LeadField]) -> Column:
@@ -185,8 +187,10 @@ def _nested(fields: Sequence[LeadField]) -> Column:
     """The fault of the first text that is an object or a list."""
     texts = [(i, f) for i, f in enumerate(fields) if f.kind in (Kind.ID, Kind.CATEGORY)]
     named = F.array(*(F.struct(F.lit(f.name).alias("name"), F.col("_answers")[i].alias("text")) for i, f in texts))
-    found = F.get(F.filter(named, lambda s: _is_nested(s["text"])), F.lit(0))
-    return sentence(F.concat(found["name"], F.lit(" is an object or a list")), found["text"])
+    nested = F.filter(named, lambda s: _is_nested(s["text"]))
+    # A sentence names its value several times: outside of a lambda, each time with all that finds it.
+    told = F.transform(nested, lambda s: sentence(F.concat(s["name"], F.lit(" is an object or a list")), s["text"]))
+    return F.get(told, F.lit(0))
 
 
 def _is_nested(text: Column) -> Column:
@@ -212,7 +216,7 @@ def _late_faults(fields: Sequence[LeadField]) -> Column:
 
 def all_null(columns: Iterable[Column]) -> Column:
     """Whether none of the columns holds a value."""
-    return F.coalesce(*(F.when(c.isNotNull(), True) for c in columns), F.lit(False).cast(BooleanType())) == F.lit(False)
+    return F.coalesce(*(c.cast("string") for c in columns), F.lit(None).cast("string")).isNull()
 
 
 def _listed(value: Column) -> Column:

@@ -2,8 +2,9 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 from urllib.parse import unquote
 
@@ -13,10 +14,11 @@ from pyspark.sql import SparkSession
 
 from features.contract import Contract
 from features.csv_rows import literal
-from features.storage import Storage, join
+from features.storage import Storage, java_class, join
 from serving.errors import ServingError
 from serving.events import event_schema
 from serving.sources import FileFormat, FileOptions
+from serving.tally import Tally
 
 _COMPRESSED = (".gz", ".bz2", ".deflate", ".lz4", ".snappy", ".zst", ".xz")
 
@@ -37,12 +39,17 @@ class FileAccount:
     contract: Contract
     checkpoint: str
 
-    def unread(self, number: int, rows: Mapping[str, int]) -> dict[str, str]:
+    def unread(self, number: int, tally: Tally, by_file: Callable[[], Mapping[str, int]]) -> dict[str, str]:
         """URIs of the files of batch `number` that could not be read, or only in part, each with the reason.
 
-        `rows` says how many rows came from each file. SourceUnsteady where a file can be read after all.
+        `tally` is that of the batch, with its files; `by_file` counts its rows by file, which is asked for only where
+        the tally leaves a doubt. SourceUnsteady where a file can be read after all.
         """
-        found = {uri: self._fault(uri, rows.get(uri, 0)) for uri in self.files(number)}
+        uris = self.files(number)
+        if self._is_all_read(uris, tally):
+            return {}
+        rows = by_file()
+        found = {uri: self._fault(uri, rows.get(uri, 0)) for uri in uris}
         return {uri: fault for uri, fault in found.items() if fault}
 
     def files(self, number: int) -> list[str]:
@@ -52,13 +59,23 @@ class FileAccount:
         # The log writes file:///, rows carry file:/.
         return [re.sub("^file:///", "file:/", unquote(entry["path"])) for entry in entries]
 
+    def _is_all_read(self, uris: Sequence[str], tally: Tally) -> bool:
+        """Whether the tally alone says that every file gave all that it holds."""
+        if set(uris) - tally.origins:
+            return False
+        if self.source.format is not FileFormat.PARQUET:
+            return not any(_is_compressed(uri) for uri in uris)
+        try:
+            return sum(self._parquet_rows(uri) for uri in uris) == tally.rows
+        except Py4JError:
+            return False
+
     def _fault(self, uri: str, rows: int) -> str:
-        storage = Storage(self.spark)
-        if not storage.exists(uri):
+        if not self._storage.exists(uri):
             return "" if rows else "the file is gone"
         if self.source.format is FileFormat.PARQUET:
             return self._parquet_fault(uri, rows)
-        if rows and not uri.lower().endswith(_COMPRESSED):
+        if rows and not _is_compressed(uri):
             return ""
         said = self._read_error(uri)
         if said:
@@ -79,10 +96,8 @@ class FileAccount:
 
     def _parquet_rows(self, uri: str) -> int:
         """The number of rows by the footer."""
-        jvm: Any = self.spark._jvm
-        path, conf = jvm.org.apache.hadoop.fs.Path(uri), self.spark._jsparkSession.sessionState().newHadoopConf()
-        file = jvm.org.apache.parquet.hadoop.util.HadoopInputFile.fromPath(path, conf)
-        reader = jvm.org.apache.parquet.hadoop.ParquetFileReader.open(file)
+        file = self._input_file.fromPath(*self._storage.located(uri))
+        reader = self._parquet_reader.open(file)
         try:
             return int(reader.getRecordCount())
         finally:
@@ -107,15 +122,29 @@ class FileAccount:
         return -1 if lines[2] == "-" else int(json.loads(lines[2])["logOffset"])
 
     def _entries(self, number: int) -> list[dict[str, Any]]:
-        folder, storage = join(self.checkpoint, "sources", "0"), Storage(self.spark)
+        folder = join(self.checkpoint, "sources", "0")
         compact = join(folder, f"{number}.compact")
-        lines = self._lines(compact if storage.exists(compact) else join(folder, str(number)))
+        lines = self._lines(compact if self._storage.exists(compact) else join(folder, str(number)))
         return [entry for entry in map(json.loads, lines[1:]) if entry["batchId"] == number]
 
     def _lines(self, uri: str) -> list[str]:
-        storage = Storage(self.spark)
-        size = sum(entry.size for entry in storage.list(literal(uri)))
-        return storage.read_head(uri, size).decode("utf-8").splitlines()
+        return self._storage.read(uri).decode("utf-8").splitlines()
+
+    @cached_property
+    def _storage(self) -> Storage:
+        return Storage(self.spark)
+
+    @cached_property
+    def _input_file(self) -> Any:
+        return java_class(self.spark, "org.apache.parquet.hadoop.util.HadoopInputFile")
+
+    @cached_property
+    def _parquet_reader(self) -> Any:
+        return java_class(self.spark, "org.apache.parquet.hadoop.ParquetFileReader")
+
+
+def _is_compressed(uri: str) -> bool:
+    return uri.lower().endswith(_COMPRESSED)
 
 
 def _said(error: Exception) -> str:

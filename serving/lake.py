@@ -3,6 +3,7 @@
 import contextlib
 import uuid
 from dataclasses import dataclass
+from typing import ClassVar
 
 from py4j.protocol import Py4JJavaError  # type: ignore[import-untyped]
 from pyspark.errors import PySparkException
@@ -14,6 +15,7 @@ from serving.errors import ServingError
 
 STAGING = "_staging"
 DAY = "batch_date"
+SUCCESS_MARK = "mapreduce.fileoutputcommitter.marksuccessfuljobs"
 
 
 class LakeFull(ServingError):
@@ -32,6 +34,7 @@ class LakeSink:
     storage: Storage
     output: str
     query: str
+    observes: ClassVar[bool] = True
 
     def write(self, batch: DataFrame, number: int) -> int:
         """Write batch `number`; the number of its scored rows. A batch without any leaves no folder.
@@ -62,13 +65,16 @@ class LakeSink:
 
     def _write(self, batch: DataFrame, number: int, staged: str) -> int:
         seen = Observation()
-        rows = batch.where("reason is null").drop("reason", "raw")
-        rows.observe(seen, F.count(F.lit(1)).alias("rows")).write.partitionBy(DAY).parquet(staged)
-        for day in self._days(staged):
-            self.storage.delete(self.folder(day, number))
-            self.storage.move(join(staged, day), self.folder(day, number))
-        self.storage.delete(staged)
-        return int(seen.get["rows"])
-
-    def _days(self, staged: str) -> list[str]:
-        return [entry.name for entry in self.storage.list(staged) if entry.is_folder]
+        rows = batch.where("reason is null")
+        counted = rows.observe(seen, F.count(F.lit(1)).alias("rows"), F.min(DAY).cast("string").alias("day"))
+        # The folder is moved when it is whole: no mark of that is needed in it.
+        writer = counted.drop("reason", "raw", DAY).write.option(SUCCESS_MARK, "false")
+        writer.parquet(staged)
+        found = seen.get
+        if found["rows"]:
+            folder = self.folder(f"{DAY}={found['day']}", number)
+            self.storage.delete(folder)
+            self.storage.move(staged, folder)
+        else:
+            self.storage.delete(staged)
+        return int(found["rows"])

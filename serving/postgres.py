@@ -4,7 +4,7 @@ import contextlib
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import psycopg
 from pydantic import BaseModel, Field
@@ -51,6 +51,7 @@ class PostgresSink:
     contract: Contract
     query: str
     stop: threading.Event | None = None
+    observes: ClassVar[bool] = False  # an iterator reports its observation when it begins
     _connection: "psycopg.Connection[Any] | None" = field(default=None, repr=False)
 
     def prepare(self) -> None:

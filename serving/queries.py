@@ -8,17 +8,20 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from typing import Any
 
 from pyspark import SparkContext
 from pyspark.errors import StreamingQueryException
-from pyspark.sql import DataFrame, Observation, SparkSession
-from pyspark.sql import functions as F
+from pyspark.sql import Column, DataFrame, Observation, Row, SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
 
+from serving import callback_sockets
+from serving.dead_letters import DeadLetterSink
 from serving.errors import ServingError
 from serving.sinks import Sink
 from serving.sources import naming_unreadable_files
+from serving.tally import Tally, measures
 
 UNITS_MS = {"ms": 1, "millisecond": 1, "s": 1000, "second": 1000, "min": 60_000, "minute": 60_000, "hour": 3_600_000}
 KEPT_DURATIONS = 100_000
@@ -46,7 +49,7 @@ class Mode(StrEnum):
 
 @dataclass(frozen=True)
 class Batch:
-    """One scored micro-batch: its number, its rows, and the seconds from its call to its last sink."""
+    """One micro-batch: its number, its scored rows, and the seconds from its call to its last sink."""
 
     number: int
     rows: int
@@ -57,26 +60,25 @@ class Batch:
 class BatchWriter:
     """Hands every micro-batch to the sinks, and its refused rows to `dead_letters`; the function of foreachBatch.
 
-    `dead_letters` sees a batch without refused rows only where it may be a repeat, or where `accounts` says that it
-    also looks for files that gave no rows at all.
-
     `guard` is called before anything is written and raises where nothing may be. Once `halt` is set the next batch is
     refused, by an exception: to return without writing would let Spark commit a batch that no sink has seen. Spark
-    repeats a refused batch at the next start.
+    repeats a refused batch at the next start. `tallies` grows by one a batch; whoever reads them takes them out.
     """
 
     sinks: Sequence[Sink]
     report: Callable[[Batch], None]
     halt: threading.Event = field(default_factory=threading.Event)
     guard: Callable[[], None] = lambda: None
-    dead_letters: Sink | None = None
-    accounts: bool = False
+    dead_letters: DeadLetterSink | None = None
+    tallies: dict[int, Tally] = field(default_factory=dict)
     refused: bool = False
     failure: BaseException | None = None
+    port: int | None = None
     _may_repeat: bool = True
 
     def __call__(self, batch: DataFrame, number: int) -> None:
         """Write one micro-batch to every sink; what that fails with is kept as `failure`."""
+        self.port = self.port or callback_sockets.port_of_this_call()
         if self.halt.is_set():
             self.refused = True
             raise InterruptedError("stop requested")
@@ -89,21 +91,36 @@ class BatchWriter:
             raise RuntimeError(f"batch {number}: {type(error).__name__}") from None
 
     def _write(self, batch: DataFrame, number: int) -> None:
-        start, refused = time.monotonic(), Observation()
-        counted = batch.observe(refused, F.count_if(F.col("reason").isNotNull()).alias("rows"))
-        # Several sinks read a batch: score it once.
-        several = len(self.sinks) > 1 or self.dead_letters is not None
-        kept = counted.persist() if several else counted
+        start = time.monotonic()
+        alone = len(self.sinks) == 1 and self.sinks[0].observes
+        kept = batch if alone else batch.persist()  # score it once for all that read it
         try:
-            rows = max(sink.write(kept, number) for sink in self.sinks)
-            # Only the first batch of a query can be a repeat, which may have left letters that are none any more.
-            if self.dead_letters and (self._may_repeat or self.accounts or refused.get["rows"]):
-                self.dead_letters.write(kept, number)
+            tally = self._count_in_passing(kept, number) if alone else self._count_first(kept, number)
+            if self.dead_letters is not None:
+                # Only the first batch of a query can be a repeat, which may have left letters that are none any more.
+                self.dead_letters.keep(kept, number, tally, may_repeat=self._may_repeat)
         finally:
-            if several:
+            if not alone:
                 kept.unpersist()
         self._may_repeat = False
-        self.report(Batch(number, rows, time.monotonic() - start))
+        self.tallies[number] = tally
+        self.report(Batch(number, tally.scored, time.monotonic() - start))
+
+    def _count_in_passing(self, batch: DataFrame, number: int) -> Tally:
+        seen = Observation()
+        self.sinks[0].write(batch.observe(seen, *self._measures), number)
+        return Tally.of(seen.get)
+
+    def _count_first(self, batch: DataFrame, number: int) -> Tally:
+        counted: list[Row] = batch.agg(*self._measures).collect()
+        for sink in self.sinks:
+            sink.write(batch, number)
+        return Tally.of(counted[0].asDict())
+
+    @cached_property
+    def _measures(self) -> list[Column]:
+        # Made once: every Column is a dozen calls to Java.
+        return measures(of_files=self.dead_letters is not None and self.dead_letters.files is not None)
 
 
 @dataclass
@@ -154,6 +171,9 @@ class Running:
         """End the query within its batch or epoch, which is repeated at the next start; nothing where it has ended."""
         if self.query.isActive or self.asked is not None:
             self.query.stop()
+        if self.writer is not None and self.writer.port is not None and not works_on(self.query):
+            callback_sockets.close(self.writer.port)
+            self.writer.port = None
 
 
 @dataclass

@@ -110,7 +110,7 @@ def scored_events(events: DataFrame, model: PipelineModel, version: ResolvedVers
         F.when(good, F.col("grade")).alias("grade"),
         F.lit(version.version).cast("int").alias("model_version"),
         wall_clock().alias("scored_at"),
-        F.date_from_unix_date((F.unix_seconds(F.current_timestamp()) / 86400).cast("int")).alias("batch_date"),
+        F.current_date().alias("batch_date"),
         contract.label.name,
         F.when(good, F.col("unknown_categories")).otherwise(0).alias("unknown_categories"),
         *(F.when(good, F.col(name)).alias(name) for name in told),

@@ -1,7 +1,7 @@
 """What every sink of scored leads is, and the console. The others: serving.lake, kafka_sink, postgres, webhook."""
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from pyspark.sql import DataFrame, Observation
 from pyspark.sql import functions as F
@@ -21,10 +21,16 @@ class UnknownSink(ServingError):
 
 
 class Sink(Protocol):
-    """Takes the scored leads of one micro-batch, and must leave the same when it is given the batch again."""
+    """Takes the scored leads of one micro-batch, and must leave the same when it is given the batch again.
 
-    def write(self, batch: DataFrame, number: int) -> int:
-        """Write batch `number`; the number of its rows."""
+    `observes` says that `write` runs every row through one action, once, of a kind that reports Spark's observations:
+    a batch for this sink alone is then counted on its way.
+    """
+
+    observes: ClassVar[bool]
+
+    def write(self, batch: DataFrame, number: int) -> object:
+        """Write batch `number`; what it returns is the sink's own to say."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +38,7 @@ class ConsoleSink:
     """Shows up to 20 scored leads of every batch as a table, best first, with the batch's number and row count."""
 
     console: Console
+    observes: ClassVar[bool] = True
 
     def write(self, batch: DataFrame, number: int) -> int:
         """Show batch `number`; the number of its rows."""

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from ipaddress import ip_address
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 from urllib.parse import urlsplit
 
 import requests
@@ -74,6 +74,7 @@ class WebhookSink:
     undelivered: DeadLetters
     query: str
     stop: threading.Event = field(default_factory=threading.Event)
+    observes: ClassVar[bool] = False  # as in PostgresSink
 
     def write(self, batch: DataFrame, number: int) -> int:
         """Hand on the hot leads of batch `number`; how many were taken."""

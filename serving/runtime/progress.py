@@ -4,13 +4,9 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
 from pyspark.sql.streaming.query import StreamingQuery
 
-OBSERVED = "lead_scoring"
-QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
-ACCURACY = 1000  # of percentile_approx: a rank is off by at most 1/1000 of the rows
+from serving.tally import NOTHING, OBSERVED, Tally
 
 
 @dataclass(frozen=True)
@@ -35,24 +31,15 @@ class Finished:
         return self.durations.get("triggerExecution", 0)
 
 
-def observed(scored: DataFrame) -> DataFrame:
-    """The same rows (serving.scoring.scored_events), with counts and latencies gathered as they pass, for `read`."""
-    latency = F.unix_millis("scored_at") - F.unix_millis("event_time")
-    return scored.observe(
-        OBSERVED,
-        F.count(F.lit(1)).alias("rows"),
-        F.count_if(F.col("reason").isNull()).alias("scored"),
-        F.sum("unknown_categories").alias("unknown_categories"),
-        F.percentile_approx(latency, list(QUANTILES.values()), ACCURACY).alias("quantiles"),
-        F.max(latency).alias("max"),
-    )
-
-
 class ProgressReader:
-    """Hands out every batch of one query once, in order. Spark keeps the last 100: call it often enough."""
+    """Hands out every batch of one query once, in order. Spark keeps the last 100: call it often enough.
 
-    def __init__(self) -> None:
-        self._newest = -1
+    `tallies` are those of micro-batches by their number, taken out as they are handed on; a real-time query's stand in
+    Spark's own reports.
+    """
+
+    def __init__(self, tallies: dict[int, Tally] | None = None) -> None:
+        self._newest, self._tallies = -1, {} if tallies is None else tallies
 
     def read(self, query: StreamingQuery) -> list[Finished]:
         """The batches that were committed since the last call."""
@@ -62,24 +49,24 @@ class ProgressReader:
             if report.batchId() <= self._newest:
                 break
             reports.append(json.loads(report.json()))
-        done = [finished(r) for r in reversed(reports) if "addBatch" in r["durationMs"]]
+        ended = [r for r in reversed(reports) if "addBatch" in r["durationMs"]]
+        done = [finished(r, self._tallies.pop(int(r["batchId"]), None)) for r in ended]
         if done:
             self._newest = done[-1].number
         return done
 
 
-def finished(report: dict[str, Any]) -> Finished:
-    """A record of Spark's StreamingQueryProgress (as JSON)."""
-    seen = report.get("observedMetrics", {}).get(OBSERVED) or {}
-    quantiles = seen.get("quantiles") or [None] * len(QUANTILES)
-    rows, scored = int(seen.get("rows") or 0), int(seen.get("scored") or 0)
+def finished(report: dict[str, Any], tally: Tally | None = None) -> Finished:
+    """A record of Spark's StreamingQueryProgress (as JSON); without `tally`, that of the report."""
+    seen = report.get("observedMetrics", {}).get(OBSERVED)
+    held = tally or (Tally.of(seen) if seen else NOTHING)
     return Finished(
         number=int(report["batchId"]),
-        rows_in=rows,
-        scored=scored,
-        quarantined=rows - scored,
-        unknown_categories=int(seen.get("unknown_categories") or 0),
-        latency_ms={**dict(zip(QUANTILES, quantiles, strict=True)), "max": seen.get("max")},
+        rows_in=held.rows,
+        scored=held.scored,
+        quarantined=held.refused,
+        unknown_categories=held.unknown_categories,
+        latency_ms=held.latency_ms,
         durations={name: int(value) for name, value in report["durationMs"].items()},
         lag=_lag(report.get("sources", [])),
     )

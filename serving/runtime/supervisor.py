@@ -71,7 +71,7 @@ class Supervisor:
 
     def _attend(self, running: Running, version: int) -> bool:
         """Look after a query until it has ended; whether it was asked to."""
-        progress = ProgressReader()
+        progress = ProgressReader(running.writer.tallies if running.writer else None)
         self.totals.versions.append(version)
         self.status.version, self.status.serving, self.status.busy_since = version, True, time.monotonic()
         try:

@@ -1,9 +1,10 @@
-"""Fifty promotions under a running stream: memory and temporary files stay flat, and a query leaves one socket."""
+"""Fifty promotions under a running stream: memory, open files and temporary files stay flat."""
 
 import gc
 import os
 import shutil
 import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from tests.leads import small_leads
 from tests.served import register_small, served, small_model, write_files
 
 WARM_UP, RELOADS = 10, 50
+COLLECTIONS = 6
 MEGABYTE = 2**20
 
 
@@ -34,13 +36,14 @@ class Footprint:
     def of(cls, spark: SparkSession, temporary: Path) -> "Footprint":
         gc.collect()
         java = spark._jvm.java.lang
-        for _ in range(3):
+        runtime, used = java.Runtime.getRuntime(), []
+        for _ in range(COLLECTIONS):  # what Spark drops by weak references takes some of them
             java.System.gc()
-        runtime = java.Runtime.getRuntime()
+            time.sleep(0.5)
+            used.append((runtime.totalMemory() - runtime.freeMemory()) / MEGABYTE)
         java_pid = int(java.ProcessHandle.current().pid())
         files = sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in (os.getpid(), java_pid))
-        used = (runtime.totalMemory() - runtime.freeMemory()) / MEGABYTE
-        return cls(used, files, sum(1 for _ in temporary.rglob("*")))
+        return cls(min(used), files, sum(1 for _ in temporary.rglob("*")))
 
 
 def fifty_reloads(spark: SparkSession, settings: Settings, temporary: Path, monkeypatch) -> tuple[Footprint, Footprint]:
@@ -72,7 +75,7 @@ def fifty_reloads(spark: SparkSession, settings: Settings, temporary: Path, monk
     return found[WARM_UP], found[RELOADS]
 
 
-def test_fifty_hot_reloads_leave_memory_and_temp_folder_flat_and_one_socket_each(spark, tmp_path, monkeypatch, capsys):
+def test_fifty_hot_reloads_leave_memory_open_files_and_temp_folder_flat(spark, tmp_path, monkeypatch, capsys):
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(temporary))
@@ -85,6 +88,5 @@ def test_fifty_hot_reloads_leave_memory_and_temp_folder_flat_and_one_socket_each
     with capsys.disabled():
         print(f"\nafter {WARM_UP} reloads: {before}; after {RELOADS}: {after}")
     assert after.temporary <= before.temporary
-    # Py4J keeps the socket by which the thread of an ended query called Python: an end in either process.
-    assert after.files <= before.files + 2 * (RELOADS - WARM_UP) + 8
+    assert after.files <= before.files + 8
     assert after.heap_mb <= before.heap_mb + 30

@@ -1,0 +1,82 @@
+"""What happens to a micro-batch on its way to the sinks: it is counted, no refused event is lost, nothing is kept."""
+
+import pytest
+from pyspark.sql import DataFrame
+
+from features.storage import Storage
+from serving.dead_letters import DeadLetterFolder, DeadLetterSink
+from serving.lake import LakeSink
+from serving.queries import BatchWriter
+from serving.tally import Tally
+from tests.scored import scored_rows
+
+BAD = {"reason": "LeadId is missing", "raw": '{"Visits": 3}', "LeadId": None, "event_id": "bad"}
+
+
+class RowByRow:
+    """A sink that takes the rows one by one, as those of PostgreSQL and the webhook do."""
+
+    observes = False
+
+    def write(self, batch: DataFrame, number: int) -> None:
+        self.taken = [row.event_id for row in batch.toLocalIterator()]
+
+
+@pytest.fixture
+def lake(spark, tmp_path):
+    return LakeSink(Storage(spark), str(tmp_path / "lake"), "q1")
+
+
+@pytest.fixture
+def writer(spark, tmp_path):
+    """A writer to the sinks that a test names."""
+    dead = DeadLetterSink(DeadLetterFolder(Storage(spark), str(tmp_path / "dead"), "q1"), "q1")
+    return lambda *sinks: BatchWriter(sinks, lambda batch: None, dead_letters=dead)
+
+
+def kept_in_memory(spark) -> int:
+    return len(spark.sparkContext._jsc.getPersistentRDDs())
+
+
+@pytest.fixture(params=["one sink that observes", "one that does not", "two sinks"])
+def sinks(request, lake):
+    return {"one sink that observes": [lake], "one that does not": [RowByRow()], "two sinks": [lake, RowByRow()]}[
+        request.param
+    ]
+
+
+def test_a_refused_event_of_any_batch_becomes_a_dead_letter_whatever_the_sinks(spark, writer, sinks, tmp_path):
+    write = writer(*sinks)
+    write(scored_rows(spark, {}), 0)
+    write(scored_rows(spark, {}, BAD), 1)
+    assert [row.event_id for row in spark.read.parquet(str(tmp_path / "dead")).collect()] == ["bad"]
+
+
+def test_a_batch_is_counted_whatever_the_sinks(spark, writer, sinks):
+    write = writer(*sinks)
+    write(scored_rows(spark, {"unknown_categories": 2}, {}, BAD), 7)
+    tally = write.tallies[7]
+    assert (tally.rows, tally.scored, tally.refused, tally.unknown_categories) == (3, 2, 1, 2)
+
+
+def test_no_batch_is_kept_in_memory_once_it_is_written(spark, writer, sinks):
+    before, write = kept_in_memory(spark), writer(*sinks)
+    write(scored_rows(spark, {}, BAD), 0)
+    assert kept_in_memory(spark) == before
+
+
+def test_no_batch_is_kept_in_memory_when_a_sink_fails(spark, writer, lake):
+    class Failing(RowByRow):
+        def write(self, batch: DataFrame, number: int) -> None:
+            batch.collect()
+            raise OSError("no route")
+
+    before = kept_in_memory(spark)
+    with pytest.raises(RuntimeError):
+        writer(lake, Failing())(scored_rows(spark, {}), 0)
+    assert kept_in_memory(spark) == before
+
+
+def test_an_empty_tally_has_no_latency():
+    seen = {"rows": 0, "scored": 0, "unknown_categories": None, "quantiles": None, "max": None}
+    assert Tally.of(seen).latency_ms == {"p50": None, "p95": None, "p99": None, "max": None}
