@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from pyspark.ml import PipelineModel
 from pyspark.sql import DataFrame, SparkSession
 from rich.console import Console
 
@@ -29,12 +30,14 @@ from serving.runtime.probe import probe
 from serving.runtime.watch import Served
 from serving.scoring import scored_events
 from serving.sinks import ConsoleSink, Sink
-from serving.sources import BadSource, FileOptions, SourceOptions, TopicOptions, arrivals
+from serving.sources import BadSource, FileOptions, SourceOptions, TopicOptions, arrivals, no_events
 from serving.tally import observed
 from serving.webhook import WebhookSink
 
 # Of a local session in real-time mode, whose tasks wait for events most of the time.
 REAL_TIME_SLOTS = 32
+# How often the query of a version is run over no events before it meets any: in a new process, and in a warm one.
+WARM_ROUNDS, WARM_ROUNDS_OF_RELOAD = 15, 1
 
 
 @dataclass
@@ -51,6 +54,7 @@ class StreamPlan:
     stop: threading.Event = field(default_factory=threading.Event)
     query: str = ""
     sinks: list[Sink] = field(default_factory=list)
+    _cold: bool = True
 
     def open(self, query: str) -> None:
         """Make the sinks of the query of an id, once for all versions; their errors come here."""
@@ -85,8 +89,23 @@ class StreamPlan:
             leads = with_reasons(leads, load_explaining(version))
         plan = scored_events(leads, model, version, self.contract)
         if self.options.mode is Mode.REAL_TIME:
-            plan = kafka_rows(observed(plan), self.contract, self.options.topic, self.options.dead_letter_topic)
+            plan = self._to_kafka(plan)
+            self._warm_up(model, version)
         return Served(version, plan)
+
+    def _to_kafka(self, scored: DataFrame) -> DataFrame:
+        return kafka_rows(observed(scored), self.contract, self.options.topic, self.options.dead_letter_topic)
+
+    def _warm_up(self, model: PipelineModel, version: ResolvedVersion) -> None:
+        """Plan and run what the query runs a few times, as events wait while Java compiles its planner at first.
+
+        It is planned anew at the end of every epoch.
+        """
+        rounds = WARM_ROUNDS if self._cold else WARM_ROUNDS_OF_RELOAD
+        for _ in range(rounds):
+            scored = scored_events(events(no_events(self.spark), self.contract), model, version, self.contract)
+            self._to_kafka(scored).write.format("noop").mode("overwrite").save()
+        self._cold = False
 
     def start(self, served: Served[DataFrame], guard: Callable[[], None], report: Callable[[Batch], None]) -> Running:
         """Start the query of a version. `guard` and `report` are those of BatchWriter, for micro-batches."""

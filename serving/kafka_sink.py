@@ -35,7 +35,7 @@ def kafka_rows(
     or the real-time epoch was planned. With `dead_topic` refused events go there, as dead letters; without it they
     must have been taken out before.
     """
-    planned = F.unix_millis(F.current_timestamp()) if epoch is None else epoch
+    planned = _planned() if epoch is None else epoch
     value = F.to_json(F.struct(*(c for c in scored.columns if c not in ("batch_date", "position", "reason", "raw"))))
     place = F.lit(topic)
     if dead_topic:
@@ -54,3 +54,12 @@ def kafka_rows(
             )
         ).alias("headers"),
     )
+
+
+def _planned() -> Column:
+    """Milliseconds since 1970 at which an epoch was planned, as text.
+
+    Called by reflection, as Spark writes any other constant of an epoch into its generated code and compiles that anew
+    for each, while events wait.
+    """
+    return F.reflect(F.lit("java.lang.String"), F.lit("valueOf"), F.unix_millis(F.current_timestamp()))

@@ -105,6 +105,21 @@ def kafka_arrivals(records: DataFrame) -> DataFrame:
     )
 
 
+def no_events(spark: SparkSession) -> DataFrame:
+    """Arrivals of one event that is none, as those of Kafka records; Spark does not know beforehand that it is none."""
+    text = F.concat(F.lit("no event "), F.col("id").cast("string")).cast("binary")
+    return kafka_arrivals(
+        spark.range(1, numPartitions=1).select(
+            F.lit("none").alias("topic"),
+            F.lit(0).alias("partition"),
+            F.col("id").alias("offset"),
+            F.current_timestamp().alias("timestamp"),
+            *(text.alias(name) for name in ("key", "value")),
+            F.array(F.struct(F.lit("none").alias("key"), text.alias("value"))).alias("headers"),
+        )
+    )
+
+
 def topic_stream(spark: SparkSession, source: TopicOptions) -> DataFrame:
     """The records of Kafka topics as a stream, with their headers."""
     options = {
