@@ -37,7 +37,7 @@ from serving.webhook import WebhookSink
 # Of a local session in real-time mode, whose tasks wait for events most of the time.
 REAL_TIME_SLOTS = 32
 # How often the query of a version is run over no events before it meets any: in a new process, and in a warm one.
-WARM_ROUNDS, WARM_ROUNDS_OF_RELOAD = 15, 1
+WARM_ROUNDS, WARM_ROUNDS_OF_RELOAD = 20, 1
 
 
 @dataclass

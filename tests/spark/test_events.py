@@ -13,6 +13,7 @@ from features.ingest import read_leads
 from serving.events import UNANSWERED, all_null, event_schema, events
 from serving.registry import ResolvedVersion
 from serving.scoring import NO_SCORE, SCORED_COLUMNS, scored_events
+from serving.sources import no_events
 from tests.arrivals import ARRIVED, at, small_arrivals
 from tests.leads import SMALL, small_contract
 from tests.served import small_model
@@ -208,3 +209,7 @@ def test_a_score_that_is_no_number_is_refused(spark, small, model):
     arrivals = small_arrivals(spark, [json.dumps(GOOD)])
     row = scored_events(events(arrivals, small), PipelineModel([*model.stages, broken]), VERSION, small).first()
     assert (row.reason, row.score) == (NO_SCORE, None)
+
+
+def test_what_warms_up_a_stream_is_no_event(spark, small):
+    assert [r.reason for r in events(no_events(spark), small).collect()] == ["the event is not JSON: 'no event 0'"]
