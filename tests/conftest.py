@@ -49,7 +49,7 @@ def spark() -> Iterator[SparkSession]:
 @pytest.fixture(scope="session")
 def leads_csv() -> Path:
     """The real leads, where this machine has them: LEADS_CSV, or beside the repository."""
-    path = Path(os.environ.get("LEADS_CSV", ROOT.parent / "shared" / "data" / "Lead Scoring.csv"))
+    path = Path(os.environ.get("LEADS_CSV") or ROOT.parent / "shared" / "data" / "Lead Scoring.csv")
     if not path.exists():
         pytest.skip("the real leads are not here: set LEADS_CSV to the path of 'Lead Scoring.csv'")
     return path
