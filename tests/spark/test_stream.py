@@ -21,7 +21,7 @@ from pipelines.settings import Settings
 from pipelines.stream import StreamSummary, run_stream
 from pipelines.stream_options import StreamOptions
 from serving.ownership import MARKER, Entangled, NotOurs, OtherQuery, Places, bind
-from serving.queries import BadTrigger, Durations, parse_trigger
+from serving.queries import BadTrigger, Batch, Durations, parse_trigger
 from serving.runtime.lease import CheckpointInUse, FileLock
 from serving.sources import BadSource
 from tests.leads import small_leads
@@ -133,8 +133,13 @@ def test_what_a_killed_process_had_begun_to_write_is_never_read(spark, settings)
 
 def test_a_stop_ends_the_stream_after_a_whole_batch_and_the_rest_follows_later(spark, settings):
     stop = threading.Event()
+
+    def stop_within_the_batch(batch: Batch) -> None:
+        stop.set()
+        time.sleep(3)  # far longer than a stop needs to be noticed: the batch is not over before
+
     options = StreamOptions(sink="parquet", trigger="0 seconds")
-    first = run_stream(spark, settings, options, stop, report=lambda batch: stop.set())
+    first = run_stream(spark, settings, options, stop, report=stop_within_the_batch)
     written = len(list(Path(settings.data).glob("scores/stream/batch_date=*/query=*/batch=*")))
     assert (first.batches, written) == (1, 1)
     assert run_to_end(spark, settings).batches == FILES - 1
