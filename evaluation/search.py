@@ -18,7 +18,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from features.contract import LeadField
-from features.splits import fold_of
+from features.splits import GROUP, fold_of
 from features.stages import ForestParams, encoder_stages, forest
 
 FOLD = "fold"
@@ -27,7 +27,7 @@ METRICS: dict[str, Literal["areaUnderROC", "areaUnderPR"]] = {"auc_roc": "areaUn
 
 @dataclass(frozen=True)
 class Encoded:
-    """Train leads as `features`, label and `fold`, cached, and the fitted encoder that made them."""
+    """Train leads as `features`, label, `fold` and `lead_group`, cached, and the fitted encoder that made them."""
 
     encoder: PipelineModel
     leads: DataFrame
@@ -53,8 +53,8 @@ def encoded(train: DataFrame, fields: Sequence[LeadField], label: str, folds: in
     per fold would cost more than it could change.
     """
     encoder = Pipeline(stages=encoder_stages(fields)).fit(train)
-    leads = encoder.transform(train).select("features", F.col(label).cast("double"), fold_of(folds, seed).alias(FOLD))
-    leads = leads.cache()
+    fold = fold_of(folds, seed).alias(FOLD)
+    leads = encoder.transform(train).select("features", F.col(label).cast("double"), fold, GROUP).cache()
     leads.count()
     try:
         yield Encoded(encoder, leads, label, folds)

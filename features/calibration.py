@@ -2,9 +2,10 @@
 
 from pyspark.ml.linalg import Vectors
 from pyspark.ml.regression import IsotonicRegression, IsotonicRegressionModel
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
+from features.splits import GROUP
 from features.stages import CALIBRATED, positive_probability
 
 _WEIGHT = "calibration_weight"
@@ -13,13 +14,17 @@ _WEIGHT = "calibration_weight"
 def centered_isotonic(scored: DataFrame, label: str) -> IsotonicRegressionModel:
     """Fit a stage `probability` (vector) -> `calibrated` (double, above 0 and below 1, never falling).
 
-    `scored` has `label` (0/1) and the forest's `probability` of leads that the forest was not fitted on. Isotonic
-    regression gives steps, on which leads tie; here each step is drawn together into its centre and the stage
-    interpolates between the centres, so that leads keep their order (Oron and Flournoy 2017, "Centered isotonic
-    regression"). One imagined lead of the other class at either end (Laplace's rule of succession) keeps the
-    ends away from 0 and 1: no finite sample shows that a lead is certain.
+    `scored` has `label` (0/1), `lead_group`, and the forest's `probability` of leads that the forest was not fitted
+    on. Isotonic regression gives steps, on which leads tie; here each step is drawn together into its centre and the
+    stage interpolates between the centres, so that leads keep their order (Oron and Flournoy 2017, "Centered isotonic
+    regression"). A group of n leads that repeat each other weighs as much as the square root of n: its
+    leads share one score, and whatever makes them convert says little of other leads with that score. One imagined
+    lead of the other class at either end (Laplace's rule of succession) keeps the ends away from 0 and 1: no finite
+    sample shows that a lead is certain.
     """
-    leads = scored.select("probability", F.col(label).cast("double").alias(label), F.lit(1.0).alias(_WEIGHT))
+    repeats = F.count(F.lit(1)).over(Window.partitionBy(GROUP))
+    weight = (F.lit(1.0) / F.sqrt(repeats)).alias(_WEIGHT)
+    leads = scored.select("probability", F.col(label).cast("double").alias(label), weight)
     ends = leads.agg(
         F.max_by("probability", positive_probability()).alias("top"),
         F.min_by("probability", positive_probability()).alias("bottom"),
@@ -27,15 +32,16 @@ def centered_isotonic(scored: DataFrame, label: str) -> IsotonicRegressionModel:
     imagined = scored.sparkSession.createDataFrame([(ends["bottom"], 1.0, 1.0), (ends["top"], 0.0, 1.0)], leads.schema)
     stage = _isotonic(label)
     leads = leads.unionAll(imagined)
+    held = F.sum(_WEIGHT)
     steps = (
         stage.fit(leads)
         .transform(leads)
         .groupBy(CALIBRATED)
-        .agg(F.avg(positive_probability()).alias("centre"), F.count(F.lit(1)).alias("leads"))
+        .agg((F.sum(positive_probability() * F.col(_WEIGHT)) / held).alias("centre"), held.alias("weight"))
         .orderBy("centre")
         .collect()
     )
-    centres = [(Vectors.dense(1 - s["centre"], s["centre"]), float(s[CALIBRATED]), float(s["leads"])) for s in steps]
+    centres = [(Vectors.dense(1 - s["centre"], s["centre"]), float(s[CALIBRATED]), float(s["weight"])) for s in steps]
     return stage.fit(scored.sparkSession.createDataFrame(centres, leads.schema))
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 from pyspark.sql import SparkSession
 
-from evaluation.fitting import Calibrate, Finish, fit_servable
+from evaluation.fitting import FOLDS, Calibrate, Finish, fit_servable
 from evaluation.leakage import OnLeak
 from evaluation.search import encoded
 from features.stages import ForestParams, Impurity, Subset
@@ -30,7 +30,7 @@ def train(
     subsampling: Annotated[float, typer.Option(min=0.01, max=1.0, help="share of leads per tree")] = 1.0,
     seed: Annotated[int, typer.Option(min=0)] = DEFAULTS.seed,
     calibrate: Annotated[Calibrate, typer.Option(help="what turns the forest's share into a rate")] = "isotonic",
-    folds: Annotated[int, typer.Option(min=2, max=20, help="folds whose scores calibrate")] = 3,
+    folds: Annotated[int, typer.Option(min=2, max=20, help="folds whose scores calibrate")] = FOLDS,
     on_leak: Annotated[OnLeak, typer.Option(help="what a suspected leak does to a registration")] = OnLeak.REFUSE,
     explain: Annotated[Switch, typer.Option(help="measure importance and dependence")] = Switch.TRUE,
     register: Annotated[Switch, typer.Option(help="make a registry version")] = Switch.TRUE,
@@ -60,7 +60,7 @@ def run_train(
     features: str,
     params: ForestParams = DEFAULTS,
     finish: Finish | None = None,
-    folds: int = 3,
+    folds: int = FOLDS,
     register: bool = True,
     on_leak: OnLeak = OnLeak.REFUSE,
     explain: bool = True,

@@ -9,7 +9,7 @@ from evaluation.grades import GradeRule, NotGraded, grade_table
 from evaluation.search import encoded
 from features.calibration import centered_isotonic
 from features.grading import GradeCuts, grade_stages
-from features.splits import with_group
+from features.splits import GROUP, with_group
 from features.stages import ForestParams, scored_columns
 from tests.leads import small_contract, small_leads
 
@@ -17,8 +17,8 @@ PARAMS = ForestParams(trees=5, depth=4)
 
 
 def probabilities(spark, rows):
-    """Leads (label, the forest's probability of label 1)."""
-    frame = spark.createDataFrame(rows, "label int, p double")
+    """Leads (label, the forest's probability of label 1), each a group of its own."""
+    frame = spark.createDataFrame(rows, "label int, p double").withColumn(GROUP, F.monotonically_increasing_id())
     return frame.withColumn("probability", array_to_vector(F.array(1 - F.col("p"), F.col("p"))))
 
 
@@ -49,6 +49,12 @@ def servable(data):
 
 def test_a_calibrated_probability_is_the_rate_at_which_such_leads_convert(spark, twice_too_sure):
     assert calibrated(spark, twice_too_sure, 0.2, 0.5, 0.8) == pytest.approx([0.1, 0.25, 0.4], abs=0.01)
+
+
+def test_a_hundred_repeats_of_a_lead_weigh_as_much_as_ten_leads(spark):
+    others = probabilities(spark, [(i % 2, 0.5) for i in range(100)] + [(0, 0.1)] * 500 + [(1, 0.9)] * 500)
+    repeats = probabilities(spark, [(0, 0.5)] * 100).withColumn(GROUP, F.lit(-1).cast("long"))
+    assert calibrated(spark, centered_isotonic(others.unionByName(repeats), "label"), 0.5) == pytest.approx([50 / 110])
 
 
 def test_calibration_never_turns_the_order_of_two_leads_round(spark, twice_too_sure):

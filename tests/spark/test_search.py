@@ -4,7 +4,7 @@ import pytest
 from pyspark.sql import functions as F
 
 from evaluation.search import FOLD, candidates_table, cross_validate, cross_validate_one, encoded
-from features.splits import with_group
+from features.splits import GROUP, with_group
 from features.stages import ForestParams
 from tests.leads import small_contract, small_leads
 
@@ -47,8 +47,8 @@ def test_features_are_cached_and_every_fold_is_used(data):
     assert {r[0] for r in data.leads.select(FOLD).distinct().collect()} == {0, 1, 2}
 
 
-def test_the_label_is_the_only_other_column(data):
-    assert set(data.leads.columns) == {"features", small_contract().label.name, FOLD}
+def test_beside_the_features_lie_the_label_and_what_keeps_repeats_together_alone(data):
+    assert set(data.leads.columns) == {"features", small_contract().label.name, FOLD, GROUP}
     assert data.leads.where(F.col("features").isNull()).count() == 0
 
 

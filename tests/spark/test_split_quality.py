@@ -1,0 +1,48 @@
+"""The entry point `splits`: one model tested in several ways."""
+
+import mlflow
+import pytest
+
+from features.stages import ForestParams
+from pipelines.prepare import run_prepare
+from pipelines.settings import Settings
+from pipelines.splits import UnknownSplit, parse_ways, run_splits
+from tests.leads import SMALL, small_csv
+
+LEADS = 600
+
+
+@pytest.fixture(scope="module")
+def found(spark, tmp_path_factory):
+    """What `splits` finds on small leads, by way, and what it logged."""
+    folder, before = tmp_path_factory.mktemp("splits"), mlflow.get_tracking_uri()
+    (folder / "leads.yaml").write_text(SMALL, encoding="utf-8")
+    settings = Settings(data=str(folder / "data"), contract_file=folder / "leads.yaml")
+    mlflow.set_tracking_uri(f"sqlite:///{folder / 'mlflow.db'}")
+    try:
+        mlflow.create_experiment(settings.experiment, artifact_location=(folder / "artifacts").as_uri())
+        run_prepare(spark, settings, str(small_csv(folder / "leads.csv", LEADS)))
+        ways = parse_ways("grouped,kfold")
+        yield run_splits(spark, settings, ["available"], ways, params=ForestParams(trees=5, depth=4))
+    finally:
+        mlflow.set_tracking_uri(before)
+
+
+def test_k_folds_test_on_every_lead_once(found):
+    assert found["available, kfold"].intervals.leads == LEADS
+
+
+def test_a_split_tests_on_its_share_of_the_leads(found):
+    assert found["available, grouped"].intervals.leads == pytest.approx(0.3 * LEADS, rel=0.2)
+
+
+def test_both_calibration_errors_are_logged_under_the_names_of_set_and_way(found):
+    metrics = mlflow.search_runs(search_all_experiments=True, filter_string="tags.entry_point = 'splits'").iloc[0]
+    tested = found["available, kfold"]
+    logged = [metrics[f"metrics.available_kfold_{name}"] for name in ("ece", "ece_uncalibrated")]
+    assert logged == [tested.ece, tested.ece_uncalibrated]
+
+
+def test_an_unknown_way_is_named_with_those_that_exist():
+    with pytest.raises(UnknownSplit, match=r"'sideways'.*grouped, random, newest, kfold"):
+        parse_ways("sideways")
