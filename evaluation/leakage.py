@@ -101,26 +101,22 @@ class LeakReport:
 
 
 def probe_leaks(
-    train: DataFrame, test: DataFrame, contract: Contract, fields: Sequence[LeadField], examine: int = 3, seed: int = 0
+    train: DataFrame, test: DataFrame, contract: Contract, fields: Sequence[LeadField], seed: int = 0
 ) -> LeakReport:
     """Probe the fields that a model is to see, on at most about 20,000 train leads.
 
-    Both sides are prepared leads with `lead_group`. Forests are fitted without each of the `examine` fields that know
-    most by themselves, and without each that knows enough to be held against all the others. Leads
-    of one class accuse nobody.
+    Both sides are prepared leads with `lead_group`. A small forest is fitted without each field, but for fields that
+    name leads one by one. Leads of one class accuse nobody.
     """
     sample = bounded(train, SAMPLE, seed=seed)
     leads = sample.leads.cache()
     try:
         alone = fields_alone(leads, contract, fields, seed)
-        by_knowledge = sorted((f for f in alone if f.kind not in (Kind.ID, Kind.ORDER)), key=lambda f: -f.auc)
-        # A field that names leads would be a forest's every second slot, and is found without one.
-        likely = [f for f in by_knowledge if not _names_leads(f)]
-        left_out = [f.name for i, f in enumerate(likely) if i < examine or _surely(f) >= ALONE_AGAINST_REST]
-        seen = [f for f in fields if f.name in {g.name for g in likely}]
+        # A word that names its lead tells a forest nothing of another lead.
+        naming = {f.name for f in alone if _names_leads(f)}
         forests = ForestsWithout(0.5, {})
-        if left_out and 0 < alone[0].won < alone[0].leads:
-            forests = forests_without(leads, seen, left_out, contract.label.name, seed)
+        if seen := [f for f in fields if f.name not in naming]:
+            forests = forests_without(leads, seen, contract.label.name, seed)
     finally:
         leads.unpersist()
     repeats = count_repeats(train, test, contract)

@@ -37,11 +37,11 @@ def one(spark, contract, tmp_path_factory):
     return drawn(spark, contract, tmp_path_factory.mktemp("one") / "leads.csv", range(2))
 
 
-def accused(leads, contract, fields=None, examine=0):
+def accused(leads, contract, fields=None):
     """Names and rules of the suspects; a quarter of the groups are the test side."""
     fields = contract.feature_set("available") if fields is None else fields
     held = F.pmod(F.col("lead_group"), F.lit(4)) == 0
-    report = probe_leaks(leads.where(~held), leads.where(held), contract, fields, examine)
+    report = probe_leaks(leads.where(~held), leads.where(held), contract, fields)
     return {(s.field, s.rule) for s in report.suspects}
 
 
@@ -67,7 +67,7 @@ def test_a_status_tag_that_is_not_declared_late_is_caught(one, contract):
 def test_the_real_leads_status_tag_is_caught_and_nothing_else(spark, contract, leads_csv):
     known_early = declared(contract, "LeadStatusTag", known_at=KnownAt.CAPTURE)
     sides = split_leads(read_leads(spark, str(leads_csv), contract).good, contract, Split.GROUPED, 0.3, seed=42)
-    report = probe_leaks(sides.train, sides.test, known_early, known_early.feature_set("available"), examine=1)
+    report = probe_leaks(sides.train, sides.test, known_early, known_early.feature_set("available"))
     assert [(s.field, s.rule) for s in report.suspects] == [("LeadStatusTag", "knows the outcome alone")]
 
 
@@ -104,7 +104,7 @@ def test_a_field_that_is_only_filled_in_for_converted_leads_is_caught(one, contr
 
 def test_a_test_side_with_ids_of_train_leads_is_caught(spark):
     leads, contract = with_group(small_leads(spark), small_contract()), small_contract()
-    report = probe_leaks(leads, leads.limit(100), contract, contract.feature_set("available"), examine=0)
+    report = probe_leaks(leads, leads.limit(100), contract, contract.feature_set("available"))
     assert [s.rule for s in report.suspects] == ["train leads repeated in test"]
 
 
@@ -119,7 +119,7 @@ def test_repeats_are_counted_by_id_and_by_features(spark):
 def test_a_field_declared_late_is_told_apart_from_suspects(spark):
     contract = small_contract()
     leads = with_group(small_leads(spark), contract)
-    report = probe_leaks(leads, leads.limit(0), contract, contract.feature_set("leaky"), examine=1)
+    report = probe_leaks(leads, leads.limit(0), contract, contract.feature_set("leaky"))
     assert report.suspects == ()
     assert [(s.field, s.declared_late) for s in report.found] == [("Tag", True)]
 
@@ -127,9 +127,16 @@ def test_a_field_declared_late_is_told_apart_from_suspects(spark):
 def test_the_forest_without_a_field_knows_less(spark):
     contract = small_contract()
     leads = with_group(small_leads(spark), contract)
-    forests = probe_leaks(leads, leads.limit(0), contract, contract.feature_set("leaky"), examine=1).forests
+    forests = probe_leaks(leads, leads.limit(0), contract, contract.feature_set("leaky")).forests
     assert forests.auc == pytest.approx(1.0, abs=0.01)
     assert forests.without["Tag"] < 0.9
+
+
+def test_a_forest_is_grown_without_every_field_but_those_that_name_leads(one, contract):
+    scrambled = one.withColumn("City", F.md5("ProspectID"))
+    fields = contract.feature_set("available")
+    forests = probe_leaks(scrambled, scrambled.limit(0), contract, fields).forests
+    assert set(forests.without) == {f.name for f in fields} - {"City"}
 
 
 def test_a_number_alone_has_the_area_that_its_pairs_give(spark):
