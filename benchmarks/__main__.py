@@ -14,10 +14,12 @@ import pyarrow.parquet as pq
 import typer
 
 from benchmarks import original
-from benchmarks.batch import bare_onnx, batch_table
+from benchmarks.batch import batch_table, on_one_thread
+from benchmarks.batch_sizes import batch_size_table
 from benchmarks.compiled import drawn_leads
 from benchmarks.online import online_table
 from benchmarks.report import Table, publish
+from benchmarks.scaling import ROWS, model_tables, scaling_tables
 from benchmarks.sweep import sweep_table
 from benchmarks.workplace import Workplace, with_production, workplace
 from features.stages import ForestParams
@@ -30,28 +32,40 @@ from serving.models import load_version
 from serving.registry import resolve
 
 
-def main(rows: Annotated[int, typer.Option(help="leads of the batch tables")] = 1_000_000) -> None:
-    """Measure everything, print the tables, and keep them in benchmarks/results/bench.md and .json."""
+def main(
+    rows: Annotated[int, typer.Option(help="leads of the batch tables")] = 1_000_000,
+    largest: Annotated[int, typer.Option(help="most leads of the cost curves")] = max(ROWS),
+) -> None:
+    """Measure everything, print the tables, and keep them in benchmarks/results/bench.md and .json, with pictures."""
     with workplace() as place:
+        tables: list[Table] = []
+
+        def add(*made: Table) -> None:
+            tables.extend(made)
+            for table in made:
+                print(table.markdown(), flush=True)
+
         spark = build_session(place.settings, "bench", spark__sql__execution__arrow__maxRecordsPerBatch=ARROW_ROWS)
         with_production(spark, place)
         contract, data = place.settings.contract(), load_prepared(spark, place.settings)
-        version = resolve(connect(place.settings), place.settings.model_name)
+        version, label = resolve(connect(place.settings), place.settings.model_name), contract.label.name
         model, scorer = load_version(spark, version), load_compiled(version)
-        peer = original.fit(data.train, contract.feature_set("available"), contract.label.name, ForestParams())
-        leads = pa.concat_tables(pq.read_table(f"{place.settings.prepared}/{side}") for side in ("train", "test"))
-        tables = [sweep_table(data.train, contract)]
+        peer = original.fit(data.train, contract.feature_set("available"), label, ForestParams())
+        peer.write().overwrite().save(str(place.folder / "original-model"))
+        known, test = (pq.read_table(f"{place.settings.prepared}/{side}") for side in ("train", "test"))
+        leads = pa.concat_tables([known, test])
+        add(sweep_table(data.train, contract))
         for kind in ("distinct", "repeated"):
-            tables.append(batch_table(spark, leads, contract, model, peer, scorer, rows, kind))
-        alone = bare_onnx(drawn_leads(leads, contract, 100_000, True), scorer)
-        tables.append(
-            Table("Compiled scorer, one thread, distinct leads", [{"what": k, "rows/s": v} for k, v in alone.items()])
-        )
+            add(batch_table(spark, leads, contract, model, peer, scorer, rows, kind))
+        distinct = drawn_leads(leads, contract, 100_000, distinct=True)
+        add(Table("One thread, 100,000 distinct leads", on_one_thread(distinct, scorer, known, label)))
+        add(*model_tables(spark, data.train, leads, contract, label))
         spark.stop()
+        add(*scaling_tables(place.settings, leads, lambda spark: load_version(spark, version), scorer, largest))
+        add(batch_size_table(place, leads, contract))
         one_by_one = leads.select(list(scorer.description.fields)).slice(0, 1000).to_pylist()
         uris = {"compiled": version.tags["compiled_uri"], "Spark": version.uri}
-        tables.append(online_table(place, uris, scorer, one_by_one))
-        tables.append(_training(place))
+        add(online_table(place, uris, scorer, one_by_one), _training(place))
         publish("bench", tables, {"leads": place.leads})
 
 

@@ -12,19 +12,24 @@ import pyarrow.parquet as pq
 from pyspark.ml import PipelineModel
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
+from sklearn.ensemble import RandomForestClassifier
 
 from benchmarks.compiled import VERSION, drawn_leads
 from benchmarks.measure import Timed, timed
 from benchmarks.report import Table
 from features.contract import Contract
-from features.stages import positive_probability
+from features.stages import ForestParams, positive_probability
+from serving.compiled.description import Floats
+from serving.compiled.encoding import matrix
 from serving.compiled.in_spark import scored_by_compiled
+from serving.compiled.layout import layout
 from serving.compiled.local import BATCH_ROWS, score_dataset
-from serving.compiled.onnx_run import votes
-from serving.compiled.scorer import CompiledScorer
+from serving.compiled.onnx_export import export
+from serving.compiled.onnx_run import open_session, votes
+from serving.compiled.scorer import CHUNK, CompiledScorer
 from serving.scoring import scored
 
-FILES, THREADS, LARGEST_DIFFERENCE = 4, 2, 1e-6
+FILES, THREADS, LARGEST_DIFFERENCE, LEAST_CORRELATION = 4, 2, 1e-6, 0.9
 
 
 def batch_table(
@@ -47,6 +52,7 @@ def batch_table(
         ways = _in_spark(frame, contract, model, peer, scorer)
         ways |= _alone(folder, drawn, contract, scorer)
         found = {way: timed(work) for way, work in ways.items()}
+        _check_written(folder / "out", drawn, scorer, contract)
     base = found[next(iter(found))].median
     table = [_row(way, times, rows, base) for way, times in found.items()]
     return Table(
@@ -98,16 +104,42 @@ def _alone(folder: Path, drawn: pa.Table, contract: Contract, scorer: CompiledSc
     }
 
 
-def bare_onnx(leads: pa.Table, scorer: CompiledScorer, rows: int = 100_000) -> dict[str, float]:
-    """Rows per second of ONNX Runtime alone on encoded leads (one thread), and of the whole scorer beside it."""
-    from serving.compiled.encoding import matrix
-
-    part = leads.slice(0, rows)
-    encoded = scorer.encode(part)
-    columns = matrix(encoded, np.arange(part.num_rows), scorer._layout)
-    forest = timed(lambda: [votes(scorer._session, columns[i : i + 4096]) for i in range(0, len(columns), 4096)])
+def on_one_thread(
+    leads: pa.Table, scorer: CompiledScorer, known: pa.Table, label: str, rows: int = 100_000
+) -> list[dict[str, Any]]:
+    """Rows per second on one thread of the whole scorer, and of two forests on features that are encoded already."""
+    part, inputs = leads.slice(0, rows), layout(scorer.compiled)
+    columns = _features(scorer, part)
+    session = open_session(export(scorer.compiled, inputs, 1), 1)
+    forest = timed(lambda: [votes(session, columns[i : i + CHUNK]) for i in range(0, len(columns), CHUNK)])
     whole = timed(lambda: [scorer.score(b) for b in part.to_batches(max_chunksize=BATCH_ROWS)])
-    return {"ONNX Runtime alone": part.num_rows / forest.median, "whole scorer": part.num_rows / whole.median}
+    peer = sklearn_rate(scorer, known, part, label, ForestParams())
+    rates = {
+        "whole scorer: raw leads to calibrated scores and grades": part.num_rows / whole.median,
+        "limit: ONNX Runtime alone, features encoded beforehand": part.num_rows / forest.median,
+        "scikit-learn's forest of the same size, features encoded beforehand": peer,
+    }
+    return [{"what": what, "rows/s": found} for what, found in rates.items()]
+
+
+def sklearn_rate(scorer: CompiledScorer, known: pa.Table, leads: pa.Table, label: str, params: ForestParams) -> float:
+    """Rows per second of scikit-learn's forest, fitted on the same leads with the same settings, on one thread.
+
+    Its features are those of `scorer`, encoded beforehand. ValueError where it does not score like ours (the
+    scores' correlation is below LEAST_CORRELATION): a peer that has not learned the same would be no peer.
+    """
+    peer = RandomForestClassifier(params.trees, max_depth=params.depth, random_state=params.seed, n_jobs=2)
+    peer.fit(_features(scorer, known).astype(np.float32), known[label].to_numpy())
+    peer.n_jobs = 1
+    columns = _features(scorer, leads).astype(np.float32)
+    alike = np.corrcoef(peer.predict_proba(columns)[:, 1], scorer.forest(scorer.encode(leads)))[0, 1]
+    if not alike > LEAST_CORRELATION:
+        raise ValueError(f"scikit-learn's scores and ours correlate by {alike:.3f}, below {LEAST_CORRELATION}")
+    return leads.num_rows / timed(lambda: peer.predict_proba(columns)).median
+
+
+def _features(scorer: CompiledScorer, leads: pa.Table) -> Floats:
+    return matrix(scorer.encode(leads), np.arange(leads.num_rows), layout(scorer.compiled))
 
 
 def _same(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -136,3 +168,13 @@ def _check(leads: DataFrame, model: PipelineModel, scorer: CompiledScorer, contr
     if found is None or found["n"] != kept.count() or not found["d"] <= LARGEST_DIFFERENCE:
         raise ValueError(f"compiled and Spark scores differ: {found}")
     kept.unpersist()
+
+
+def _check_written(output: Path, drawn: pa.Table, scorer: CompiledScorer, contract: Contract) -> None:
+    """Every lead is in the output once, with the score of the compiled scorer."""
+    wanted = pa.table({"id": drawn[contract.id.name], "wanted": scorer.score(drawn).probability})
+    found = ds.dataset(output, exclude_invalid_files=True).to_table([contract.id.name, "probability"])
+    both = found.join(wanted, contract.id.name, "id")
+    apart = np.abs(both["probability"].to_numpy() - both["wanted"].to_numpy()).max()
+    if found.num_rows != drawn.num_rows or both["wanted"].null_count or not apart <= LARGEST_DIFFERENCE:
+        raise ValueError(f"{found.num_rows:,} of {drawn.num_rows:,} leads were written, scores apart by {apart}")

@@ -58,11 +58,13 @@ def rate(name: str, rows: int, work: Callable[[], Any]) -> Rate:
     return Rate(name, rows / min(wall), rows / max(min(cpu), 1e-9))
 
 
-def drawn_leads(leads: pa.Table, contract: Contract, rows: int, distinct: bool, seed: int = 0) -> pa.Table:
-    """`rows` leads drawn from real ones, with ids of their own; `distinct`: numbers moved so that none repeats."""
+def drawn_leads(
+    leads: pa.Table, contract: Contract, rows: int, distinct: bool, seed: int = 0, first: int = 0
+) -> pa.Table:
+    """`rows` leads drawn from real ones, with ids from number `first` on; `distinct`: moved so that none repeats."""
     rng = np.random.default_rng(seed)
     table = leads.take(pa.array(rng.integers(0, leads.num_rows, rows))).combine_chunks()
-    ids = pa.array([f"lead-{i:09d}" for i in range(rows)])
+    ids = pa.array([f"lead-{i:09d}" for i in range(first, first + rows)])
     table = table.set_column(table.schema.get_field_index(contract.id.name), contract.id.name, ids)
     if not distinct:
         return table
