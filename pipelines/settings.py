@@ -5,14 +5,17 @@ import shutil
 import tempfile
 import zipfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from evaluation.grades import GradeRule
 from features.contract import Contract
 from features.contract_file import load_contract, load_yaml
 from features.storage import join
+
+if TYPE_CHECKING:
+    from evaluation.grades import GradeRule
 
 
 def _unpacked(package: Path) -> Path:
@@ -67,6 +70,8 @@ class Settings(BaseSettings):
         """The lead contract, read and checked."""
         return load_contract(self.contract_file)
 
-    def grade_rule(self) -> GradeRule:
+    def grade_rule(self) -> "GradeRule":
         """How scores are cut into grades, read and checked."""
+        from evaluation.grades import GradeRule  # brings Spark ML: a second that commands without Spark do without
+
         return load_yaml(self.grades_file, GradeRule)

@@ -13,22 +13,23 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import reduce
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import mlflow
 import mlflow.models.utils
 import requests
-from matplotlib.figure import Figure
 from mlflow import MlflowClient
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, Schema, TensorSpec
-from pyspark.ml import PipelineModel
-from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
 
 from features.contract import Kind, LeadField
 from features.errors import LeadScoringError
 from pipelines.settings import CODE, HOME, Settings
+
+if TYPE_CHECKING:  # matplotlib and Spark ML take two seconds, which commands without them do without
+    from matplotlib.figure import Figure
+    from pyspark.ml import PipelineModel
+    from pyspark.sql import DataFrame
 
 MODEL_PACKAGES = ("mlflow", "pyspark", "numpy", "pandas", "pyarrow")
 
@@ -106,7 +107,7 @@ def _code_tags() -> dict[str, str]:
     return {"git_commit": said} if said else {}
 
 
-def log_figures(figures: Mapping[str, Figure], folder: str = "plots") -> None:
+def log_figures(figures: Mapping[str, "Figure"], folder: str = "plots") -> None:
     """Log matplotlib figures as PNG files under the run's artifact folder."""
     for name, figure in figures.items():
         mlflow.log_figure(figure, f"{folder}/{name}.png", save_kwargs={"dpi": 110})
@@ -128,7 +129,7 @@ class LoggedModel:
     seconds: float
 
 
-def log_model(model: PipelineModel, fields: tuple[LeadField, ...], example: DataFrame) -> LoggedModel:
+def log_model(model: "PipelineModel", fields: tuple[LeadField, ...], example: "DataFrame") -> LoggedModel:
     """Log a fitted pipeline by mlflow.spark with signature, an input example of five leads and pinned requirements.
 
     `example` holds leads; five of those with the most answers are stored, because MLflow scores them and a column
@@ -136,6 +137,8 @@ def log_model(model: PipelineModel, fields: tuple[LeadField, ...], example: Data
     load the saved model and score the example once more, for half of the time that logging takes: the gate loads every
     candidate and scores far more leads.
     """
+    from pyspark.sql import functions as F
+
     start = time.monotonic()
     names = [f.name for f in fields]
     unanswered = reduce(operator.add, (F.col(name).isNull().cast("int") for name in names))

@@ -5,3 +5,7 @@ from features.errors import LeadScoringError
 
 class ServingError(LeadScoringError):
     """Base of the errors raised while versions are resolved, moved or served."""
+
+
+class UnfitVersion(ServingError):
+    """A version takes other columns than leads have, or its scores are of no use."""

@@ -14,9 +14,8 @@ from serving.compiled.errors import BadLead
 from serving.compiled.paths import refuse_unexplainable
 from serving.compiled.reasons import COLUMN
 from serving.compiled.scorer import CompiledScorer
-from serving.errors import ServingError
+from serving.errors import ServingError, UnfitVersion
 from serving.registry import ResolvedVersion
-from serving.runtime.probe import UnfitVersion
 from serving.runtime.watch import Served, Watch
 
 MOST_LEADS, MOST_BYTES = 1000, 4 * 2**20

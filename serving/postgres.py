@@ -2,7 +2,7 @@
 
 import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeVar
 
@@ -65,7 +65,7 @@ class PostgresSink:
 
     def write(self, batch: DataFrame, number: int) -> int:
         """Write batch `number`; how many of its events were new. DatabaseRefused once patience is at its end."""
-        rows = batch.where("reason is null").select(*self._columns())
+        rows = batch.where("reason is null").select(*self._columns(batch.columns))
         return self._patiently(lambda: self._write(rows, number), f"batch {number} could not be written")
 
     def close(self) -> None:
@@ -86,14 +86,16 @@ class PostgresSink:
                     copy.write_row(row)
             return tables.merge(connection, self.options.hot, self.query, number)
 
-    def _columns(self) -> list[Column]:
-        """The staged columns, times as text with their zone: Python's own would lose it."""
+    def _columns(self, carried: Sequence[str]) -> list[Column]:
+        """The staged columns, times as text with their zone: Python's own would lose it; null for reasons not told."""
         names = {"lead_id": self.contract.id.name, "label": self.contract.label.name}
-        times = {name for name, kind in STAGED.items() if kind == "timestamptz"}
-        return [
-            (F.date_format(name, _TIME) if name in times else F.col(names.get(name, name))).alias(name)
-            for name in STAGED
-        ]
+
+        def column(name: str, kind: str) -> Column:
+            if kind == "jsonb":
+                return F.to_json(name) if name in carried else F.lit(None).cast("string")
+            return F.date_format(name, _TIME) if kind == "timestamptz" else F.col(names.get(name, name))
+
+        return [column(name, kind).alias(name) for name, kind in STAGED.items()]
 
     def _open(self) -> "psycopg.Connection[Any]":
         if self._connection is None or self._connection.closed:

@@ -27,7 +27,10 @@ STAGED = {
     "model_version": "integer",
     "scored_at": "timestamptz",
     "label": "smallint",
+    "reasons": "jsonb",
 }
+# Columns that tables of an earlier release lack; they are added, and that release goes on writing to the tables.
+_LATER = ("reasons",)
 
 
 class OtherTables(ServingError):
@@ -85,6 +88,8 @@ class Tables(BaseModel, frozen=True, extra="forbid"):
                 )
             if said is None:
                 connection.execute(sql.SQL("COMMENT ON TABLE {} IS {}").format(_identifier(self.ledger), comment))
+            else:
+                self._add_columns(connection)
             self._check_columns(connection)
 
     def begin_batch(self, connection: psycopg.Connection, query: str, batch: int) -> bool:
@@ -99,6 +104,15 @@ class Tables(BaseModel, frozen=True, extra="forbid"):
         connection.execute(self._named(_SCORES), values)
         connection.execute(self._named(_LEDGER_ROWS), {**values, "rows": new})
         return new
+
+    def _add_columns(self, connection: psycopg.Connection) -> None:
+        """Add what our tables of an earlier release lack; a table that has it is not locked."""
+        has = "SELECT FROM pg_attribute WHERE attrelid = %s::regclass AND attname = %s AND NOT attisdropped"
+        for table in (self.events, self.scores):
+            for name in _LATER:
+                if connection.execute(has, [_quoted(table, connection), name]).fetchone() is None:
+                    added = sql.SQL("ALTER TABLE {} ADD COLUMN {} " + STAGED[name])
+                    connection.execute(added.format(_identifier(table), sql.Identifier(name)))
 
     def _check_columns(self, connection: psycopg.Connection) -> None:
         for table, columns in (
@@ -136,7 +150,7 @@ def _quoted(name: str, connection: psycopg.Connection) -> str:
 _COLUMNS = """
     lead_id text {key}, event_time timestamptz NOT NULL, origin text NOT NULL, position bigint NOT NULL,
     score double precision NOT NULL, probability double precision NOT NULL, prediction smallint NOT NULL, grade text,
-    model_version integer NOT NULL, scored_at timestamptz NOT NULL, label smallint
+    model_version integer NOT NULL, scored_at timestamptz NOT NULL, label smallint, reasons jsonb
 """
 _DDL = (
     f"CREATE TABLE IF NOT EXISTS {{events}} (event_id text PRIMARY KEY, {_COLUMNS.format(key='NOT NULL')},"
@@ -165,6 +179,6 @@ _SCORES = """
         event_id = excluded.event_id, event_time = excluded.event_time, origin = excluded.origin,
         position = excluded.position, score = excluded.score, probability = excluded.probability,
         prediction = excluded.prediction, grade = excluded.grade, model_version = excluded.model_version,
-        scored_at = excluded.scored_at, label = excluded.label
+        scored_at = excluded.scored_at, label = excluded.label, reasons = excluded.reasons
     WHERE (excluded.event_time, excluded.position, excluded.event_id) > (held.event_time, held.position, held.event_id)
 """

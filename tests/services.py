@@ -89,13 +89,32 @@ class KafkaBroker(Service):
         """The value of bootstrap.servers."""
         return f"{HOST}:{self.port}"
 
+    @property
+    def client(self) -> dict[str, str]:
+        """What a client of librdkafka needs to reach it."""
+        return {"bootstrap.servers": self.bootstrap}
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What the stream needs in its environment to reach it."""
+        return {"LEADS_KAFKA": self.bootstrap}
+
     def prepare(self) -> None:
         """Write the broker's settings and format its data folder."""
         if self._settings.exists():
             return
+        self._settings.write_text(self.settings())
+        words = ["kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", str(self._settings)]
+        run_once([*self._java, *words, *self.format_words()])
+
+    def settings(self) -> str:
+        """The broker's settings, as properties."""
         data = self.folder / "data"
-        self._settings.write_text(BROKER.format(host=HOST, port=self.port, controller=self._controller, data=data))
-        run_once([*self._java, "kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", str(self._settings)])
+        return BROKER.format(host=HOST, port=self.port, controller=self._controller, data=data)
+
+    def format_words(self) -> list[str]:
+        """What the data folder is formatted with, beside its cluster's id."""
+        return []
 
     def command(self) -> list[str]:
         """The broker by its main class."""
@@ -116,8 +135,61 @@ class KafkaBroker(Service):
 
         config = {key.replace("__", "."): value for key, value in settings.items()}
         topic = NewTopic(name, num_partitions=partitions, replication_factor=1, config=config)
-        admin = AdminClient({"bootstrap.servers": self.bootstrap})  # a name of its own: its futures die with it
+        admin = AdminClient(self.client)  # a name of its own: its futures die with it
         admin.create_topics([topic])[name].result(self.start_seconds)
+
+
+class SecuredBroker(KafkaBroker):
+    """A Kafka node that speaks TLS alone and asks for user and password (SCRAM-SHA-512); its certificate is its own."""
+
+    user = "scorer"
+
+    def __init__(self, folder: Path, password: str) -> None:
+        super().__init__(folder)
+        self._password = password
+        self._keystore, self.certificate = folder / "broker.p12", folder / "broker.pem"
+
+    @property
+    def client(self) -> dict[str, str]:
+        """What a client of librdkafka needs to reach it."""
+        login = {"sasl.username": self.user, "sasl.password": self._password, "sasl.mechanism": "SCRAM-SHA-512"}
+        return super().client | {"security.protocol": "SASL_SSL", "ssl.ca.location": str(self.certificate)} | login
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What the stream needs in its environment to reach it; the password among it."""
+        secured = {"LEADS_KAFKA_PROTOCOL": "SASL_SSL", "LEADS_KAFKA_TRUSTSTORE": str(self.certificate)}
+        return super().environment | secured | {"KAFKA_USERNAME": self.user, "KAFKA_PASSWORD": self._password}
+
+    def prepare(self) -> None:
+        """Make its key and certificate too."""
+        if not self._keystore.exists():
+            tool = [str(Path(find_java()).with_name("keytool")), "-keystore", str(self._keystore)]
+            tool += ["-storetype", "PKCS12", "-storepass", self._password, "-alias", "broker"]
+            made = ["-genkeypair", "-keyalg", "RSA", "-dname", f"CN={HOST}", "-ext", f"san=ip:{HOST}", "-validity", "9"]
+            run_once([*tool, *made])
+            run_once([*tool, "-exportcert", "-rfc", "-file", str(self.certificate)])
+        super().prepare()
+
+    def settings(self) -> str:
+        """As the plain broker's, with one listener that is secured."""
+        login = "org.apache.kafka.common.security.scram.ScramLoginModule required"
+        return super().settings().replace("PLAINTEXT:PLAINTEXT", "SASL_SSL:SASL_SSL").replace(
+            "PLAINTEXT://", "SASL_SSL://"
+        ) + (
+            "inter.broker.listener.name=SASL_SSL\n"
+            "sasl.enabled.mechanisms=SCRAM-SHA-512\n"
+            "sasl.mechanism.inter.broker.protocol=SCRAM-SHA-512\n"
+            f"listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config={login}"
+            f' username="{self.user}" password="{self._password}";\n'
+            f"ssl.keystore.location={self._keystore}\n"
+            "ssl.keystore.type=PKCS12\n"
+            f"ssl.keystore.password={self._password}\n"
+        )
+
+    def format_words(self) -> list[str]:
+        """The user with its password."""
+        return ["--add-scram", f"SCRAM-SHA-512=[name={self.user},password={self._password}]"]
 
 
 class PostgresServer(Service):

@@ -89,12 +89,12 @@ class Trial:
     @property
     def environment(self) -> dict[str, str]:
         """What a process of it needs."""
-        services = {"LEADS_KAFKA": self.kafka.bootstrap, "LEADS_POSTGRES_DSN": self.postgres.dsn}
+        services = self.kafka.environment | {"LEADS_POSTGRES_DSN": self.postgres.dsn}
         return self.place.environment | services | {"LEADS_DATA": str(self.folder)}
 
     def send(self, count: int) -> None:
         """Send leads of ids and event ids of their own; every tenth is broken."""
-        producer, rows = Producer({"bootstrap.servers": self.kafka.bootstrap}), small_rows(500)
+        producer, rows = Producer(self.kafka.client), small_rows(500)
         for number in range(self.sent, self.sent + count):
             _, _, _, visits, seconds, city, _ = rows[number % len(rows)]
             event = f"{self.topic}-{number}"

@@ -10,7 +10,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.types import DoubleType, StringType, StructField, StructType
 
 from features.contract import Contract, Kind, LeadField
-from serving.errors import ServingError
+from serving.errors import ServingError, UnfitVersion
 from serving.registry import ResolvedVersion
 from serving.scoring import input_columns, scored
 
@@ -18,10 +18,6 @@ LEADS = 48
 WORDS_PER_FIELD = 8
 SHARES_OF_MEAN = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)
 SAME_SCORE = 1e-9
-
-
-class UnfitVersion(ServingError):
-    """A version takes other columns than leads have, or its scores are of no use."""
 
 
 def probe(spark: SparkSession, model: PipelineModel, version: ResolvedVersion, contract: Contract) -> None:

@@ -89,12 +89,21 @@ def trial(
     tmp_path: Path,
 ) -> Iterator[Trial]:
     """A stream of its own, with version 1 in Production."""
+    with on_trial(spark, two_versions, kafka, postgres, tmp_path) as found:
+        yield found
+
+
+@contextmanager
+def on_trial(
+    spark: SparkSession, two_versions: Settings, kafka: KafkaBroker, postgres: PostgresServer, folder: Path
+) -> Iterator[Trial]:
+    """A trial on a topic that is new in `kafka`; MLflow points at its store inside the block."""
     place = Workplace.at(Path(two_versions.data).parent)
     before = mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(place.tracking_uri)
     MlflowClient().set_registered_model_alias(two_versions.model_name, "Production", "1")
     topic = f"trial{next(NUMBERS)}"
     kafka.create_topic(topic)
-    settings = two_versions.model_copy(update={"data": str(tmp_path)})
+    settings = two_versions.model_copy(update={"data": str(folder)})
     yield Trial(spark, settings, place, kafka, postgres, topic)
     mlflow.set_tracking_uri(before)

@@ -5,6 +5,7 @@ import traceback
 
 import psycopg
 import pytest
+from pyspark.sql import functions as F
 
 from serving.postgres import DatabaseRefused, PostgresOptions, PostgresSink
 from serving.postgres_tables import OtherTables, Tables
@@ -61,6 +62,26 @@ def test_events_and_scores_are_there_with_their_values(spark, open_sink, tables,
         ask(f"select scored_at at time zone 'UTC' from {tables.scores}")[0][0].isoformat()
         == "2026-03-04T12:00:01.234000"
     )
+
+
+REASONS = "array(struct('City' field, 'Pune' value, 18.25D points, 'City <b>Pune</b>: +18 points' text))"
+
+
+def test_reasons_that_are_told_can_be_asked_for(spark, open_sink, tables, ask):
+    open_sink().write(scored_rows(spark, {}).withColumn("reasons", F.expr(REASONS)), 0)
+    for table in (tables.events, tables.scores):
+        found = ask(f"select reasons->0->>'text', (reasons->0->>'points')::float from {table}")
+        assert found == [("City <b>Pune</b>: +18 points", 18.25)]
+
+
+def test_tables_of_a_release_without_reasons_get_the_column_and_keep_their_rows(spark, open_sink, tables, ask):
+    open_sink().write(scored_rows(spark, {"event_id": "old"}), 0)
+    with psycopg.connect(open_sink().options.dsn) as connection:
+        for table in (tables.events, tables.scores):
+            connection.execute(f"alter table {table} drop column reasons")
+    open_sink().write(scored_rows(spark, {"event_id": "new"}).withColumn("reasons", F.expr(REASONS)), 1)
+    found = ask(f"select event_id, reasons->0->>'field' from {tables.events} order by 1")
+    assert found == [("new", "City"), ("old", None)]
 
 
 def test_a_repeated_batch_writes_nothing(spark, open_sink, tables, ask):

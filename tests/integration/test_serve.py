@@ -16,6 +16,7 @@ from mlflow import MlflowClient
 
 from features.contract import Kind
 from pipelines.compiled import log_scorer
+from pipelines.serve import _listening
 from pipelines.settings import ROOT
 from tests.forests import a_stump
 
@@ -93,3 +94,10 @@ def test_no_production_version_is_said_with_exit_code_2(registry):
     _, said = process.communicate(timeout=60)
     assert process.returncode == 2
     assert "Staging" in said
+
+
+def test_an_answer_does_not_wait_for_the_client_to_acknowledge_its_beginning():
+    with _listening("127.0.0.1", 0) as listening, socket.create_connection(listening.getsockname()):
+        connection, _ = listening.accept()
+        with connection:
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

@@ -22,12 +22,13 @@ from features.storage import Storage
 from pipelines.settings import Settings
 from pipelines.stream import run_stream
 from pipelines.stream_options import StreamOptions
+from serving.errors import UnfitVersion
 from serving.lake import LakeSink
 from serving.model_copies import IN_USE, PREFIX, local_copy, remove_abandoned
 from serving.queries import Running
 from serving.registry import ResolvedVersion
 from serving.runtime.lease import LEASE, LOCK, CheckpointInUse, LeaseFile, LeaseLost
-from serving.runtime.probe import UnfitVersion, probe, refuse_scores
+from serving.runtime.probe import probe, refuse_scores
 from serving.runtime.watch import Watch
 from tests.leads import small_contract, small_leads
 from tests.served import register_small, served, small_model, write_files

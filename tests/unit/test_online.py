@@ -7,9 +7,9 @@ from prometheus_client import generate_latest
 
 from features.contract import Kind
 from serving import online as module
+from serving.errors import UnfitVersion
 from serving.online import MOST_LEADS, Online, OtherFields, ready
 from serving.registry import ResolvedVersion
-from serving.runtime.probe import UnfitVersion
 from serving.runtime.watch import Served, Watch
 from tests.forests import a_stump
 

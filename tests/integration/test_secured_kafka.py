@@ -1,0 +1,59 @@
+"""The stream on a broker that speaks TLS alone and asks for a password: both ways, and with a wrong one."""
+
+import secrets
+
+import pytest
+from confluent_kafka import Consumer
+
+from tests.integration.conftest import on_trial, running
+from tests.services import SecuredBroker
+
+PASSWORD = secrets.token_hex(16)
+
+
+@pytest.fixture(scope="module")
+def secured(tmp_path_factory):
+    """A secured broker."""
+    with running(lambda: SecuredBroker(tmp_path_factory.mktemp("secured"), PASSWORD)) as broker:
+        yield broker
+
+
+@pytest.fixture
+def secured_trial(spark, two_versions, secured, postgres, tmp_path):
+    """A stream on it."""
+    with on_trial(spark, two_versions, secured, postgres, tmp_path) as found:
+        yield found
+
+
+def received(broker, topic, count):
+    """Event ids of the first records of a topic, from their headers."""
+    consumer = Consumer({**broker.client, "group.id": f"of-{topic}", "auto.offset.reset": "earliest"})
+    consumer.subscribe([topic])
+    try:
+        records = consumer.consume(count, timeout=30)
+        return {dict(record.headers())["event_id"].decode() for record in records}
+    finally:
+        consumer.close()
+
+
+def test_leads_come_and_scores_go_by_tls_with_a_password_that_stands_in_no_file(secured, secured_trial):
+    target = f"{secured_trial.topic}-scores"
+    secured.create_topic(target)
+    secured_trial.send(20)
+    with secured_trial.streaming(available_now="true", sink="parquet,kafka", topic=target) as stream:
+        assert stream.ended() == 0, stream.said()[-3000:]
+    assert {row["event_id"] for row in secured_trial.scores()} == secured_trial.good
+    assert received(secured, target, len(secured_trial.good)) == secured_trial.good
+    files = [p for f in (secured_trial.place.folder, secured_trial.folder) for p in f.rglob("*") if p.is_file()]
+    assert [str(p) for p in files if PASSWORD.encode() in p.read_bytes()] == []
+
+
+def test_a_wrong_password_ends_in_one_line_that_does_not_show_it(secured_trial, monkeypatch):
+    wrong = secrets.token_hex(16)
+    monkeypatch.setattr(SecuredBroker, "environment", secured_trial.kafka.environment | {"KAFKA_PASSWORD": wrong})
+    with secured_trial.streaming(available_now="true", sink="parquet") as stream:
+        assert stream.ended() == 2, stream.said()[-3000:]
+    (told,) = [line for line in stream.said().splitlines() if line.startswith("error: ")]
+    assert "KAFKA_PASSWORD" in told
+    assert wrong not in stream.said()
+    assert "Traceback" not in stream.said()
