@@ -1,6 +1,9 @@
 """Searching forest settings: cross-validation by the group column on features that are encoded and cached once."""
 
+import itertools
+import threading
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -8,7 +11,7 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any, Literal
 
-from pyspark import inheritable_thread_target
+from pyspark import SparkContext, inheritable_thread_target
 from pyspark.ml import Pipeline, PipelineModel
 from pyspark.ml.classification import RandomForestClassificationModel, RandomForestClassifier
 from pyspark.ml.evaluation import BinaryClassificationEvaluator
@@ -65,8 +68,11 @@ def encoded(train: DataFrame, fields: Sequence[LeadField], label: str, folds: in
 def cross_validate(
     data: Encoded, candidates: Sequence[ForestParams], metric: str, parallelism: int, seed: int
 ) -> list[Candidate]:
-    """Score every candidate by pyspark's CrossValidator over the folds of the data, in the order given."""
-    estimator = _TimedForest(forest(candidates[0], data.label))
+    """Score every candidate by pyspark's CrossValidator over the folds of the data, in the order given.
+
+    Candidates that differ in their number of trees alone share the trees of the largest of them.
+    """
+    estimator = _SharedForests(forest(candidates[0], data.label))
     validator = CrossValidator(
         estimator=estimator,
         estimatorParamMaps=[param_map(estimator, c) for c in candidates],
@@ -128,8 +134,12 @@ def _evaluator(label: str, metric: str) -> BinaryClassificationEvaluator:
     return BinaryClassificationEvaluator(labelCol=label, metricName=METRICS[metric], numBins=0)
 
 
-class _TimedForest(RandomForestClassifier):
-    """A random forest that notes how long each candidate's fits take."""
+class _SharedForests(RandomForestClassifier):
+    """A random forest that fits candidates which differ in their number of trees alone once, and notes the seconds.
+
+    The trees of a forest are grown independently of each other, so the first 20 of 100 are a forest of 20. Candidates
+    that share trees also differ by less chance than such that do not.
+    """
 
     def __init__(self, like: RandomForestClassifier) -> None:
         super().__init__()
@@ -137,21 +147,74 @@ class _TimedForest(RandomForestClassifier):
         self._seconds: dict[int, float] = {}
 
     def fitMultiple(self, dataset: DataFrame, paramMaps: Sequence[dict[Param[Any], Any]]) -> Iterator[Any]:  # noqa: N802, N803
-        return _Timed(super().fitMultiple(dataset, paramMaps), self._seconds)
+        families: dict[Any, _Family] = {}
+        for index, params in enumerate(paramMaps):
+            key = tuple((param.name, value) for param, value in params.items() if param.name != "numTrees")
+            families.setdefault(key, _Family(self.copy(), dataset)).add(index, params)
+        return _Members(list(families.values()), self._seconds)
 
     def seconds_of(self, count: int) -> list[float]:
-        """Seconds spent on each of `count` candidates, all folds added up."""
+        """Seconds spent on each of `count` candidates, all folds added up; a shared fit is shared by trees."""
         return [self._seconds.get(index, 0.0) for index in range(count)]
 
 
-class _Timed(Iterator[Any]):
-    """Passes on (index, model) pairs; each `next` is one fit, on the thread that asks for it."""
+class _Family:
+    """Candidates that differ in their number of trees alone, and the largest one's forest, fitted when first needed."""
 
-    def __init__(self, fits: Iterator[Any], seconds: dict[int, float]) -> None:
-        self._fits, self._seconds = fits, seconds
+    def __init__(self, estimator: RandomForestClassifier, dataset: DataFrame) -> None:
+        self.trees: dict[int, int] = {}
+        self._estimator, self._dataset, self._lock = estimator, dataset, threading.Lock()
+        self._largest: dict[Param[Any], Any] = {}
+        self._fitted: RandomForestClassificationModel | None = None
+        self._took = 0.0
+
+    def add(self, index: int, params: dict[Param[Any], Any]) -> None:
+        """Take in candidate number `index`."""
+        count = next(value for param, value in params.items() if param.name == "numTrees")
+        if count > max(self.trees.values(), default=0):
+            self._largest = params
+        self.trees[index] = count
+
+    def member(self, index: int) -> tuple[RandomForestClassificationModel, float]:
+        """The forest of a candidate, and its share of the seconds that the fit took."""
+        count, most, together = self.trees[index], max(self.trees.values()), sum(self.trees.values())
+        with self._lock:
+            if self._fitted is None:
+                start = time.monotonic()
+                self._fitted = self._estimator.fit(self._dataset, self._largest)
+                self._took = time.monotonic() - start
+        model = self._fitted if count == most else first_trees(self._fitted, count)
+        return model, self._took * count / together
+
+
+class _Members(Iterator[Any]):
+    """Passes on (index, model) pairs to the threads that ask; a member of each family first, so that none waits."""
+
+    def __init__(self, families: Sequence[_Family], seconds: dict[int, float]) -> None:
+        rounds = itertools.zip_longest(*([(family, index) for index in family.trees] for family in families))
+        self._left = deque(pair for together in rounds for pair in together if pair is not None)
+        self._seconds = seconds
 
     def __next__(self) -> Any:
-        start = time.monotonic()
-        index, model = next(self._fits)
-        self._seconds[index] = self._seconds.get(index, 0.0) + time.monotonic() - start
+        try:
+            family, index = self._left.popleft()
+        except IndexError:
+            raise StopIteration from None
+        model, seconds = family.member(index)
+        self._seconds[index] = self._seconds.get(index, 0.0) + seconds
         return index, model
+
+
+def first_trees(model: RandomForestClassificationModel, count: int) -> RandomForestClassificationModel:
+    """The forest of the first `count` trees of a fitted one, with its settings."""
+    java, context = model._java_obj, SparkContext._active_spark_context
+    if java is None or context is None or context._gateway is None:
+        raise RuntimeError("a fitted forest lives in a Spark session, and there is none")
+    classes: Any = context._gateway.jvm.org.apache.spark.ml.classification
+    trees = context._gateway.new_array(classes.DecisionTreeClassificationModel, count)
+    for place, tree in enumerate(itertools.islice(java.trees(), count)):
+        trees[place] = tree
+    found = classes.RandomForestClassificationModel(java.uid(), trees, java.numFeatures(), java.numClasses())
+    none: Any = context._gateway.jvm.org.apache.spark.ml.param.ParamMap()
+    copied = java.copyValues(found, none)
+    return RandomForestClassificationModel(copied.set(copied.numTrees(), count))

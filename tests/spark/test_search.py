@@ -1,9 +1,18 @@
 """Cross-validation of forests on features that are encoded once."""
 
 import pytest
+from pyspark.ml.classification import RandomForestClassifier
 from pyspark.sql import functions as F
 
-from evaluation.search import FOLD, candidates_table, cross_validate, cross_validate_one, encoded
+from evaluation.search import (
+    FOLD,
+    candidates_table,
+    cross_validate,
+    cross_validate_one,
+    encoded,
+    first_trees,
+    refit,
+)
 from features.splits import GROUP, with_group
 from features.stages import ForestParams
 from tests.leads import small_contract, small_leads
@@ -40,6 +49,38 @@ def test_each_candidate_has_its_own_fit_seconds(found):
 def test_one_candidate_alone_scores_as_in_the_grid(data, found):
     alone = cross_validate_one(data, CANDIDATES[1], "auc_roc", parallelism=2)
     assert (alone.mean, alone.params) == (pytest.approx(found[1].mean, abs=1e-9), CANDIDATES[1])
+
+
+@pytest.fixture(scope="module")
+def larger(data):
+    """A forest of ten trees on all leads."""
+    return refit(data, CANDIDATES[1])
+
+
+def test_the_first_trees_of_a_forest_are_a_forest_of_their_mean_vote(data, larger):
+    few = first_trees(larger, 3)
+    row = data.leads.select("features").first()
+    votes = [tree.predictProbability(row.features)[1] for tree in larger.trees[:3]]
+    assert few.getNumTrees == 3
+    assert few.predictProbability(row.features)[1] == pytest.approx(sum(votes) / 3)
+
+
+def test_candidates_that_differ_in_trees_alone_are_fitted_once_a_fold(data, monkeypatch):
+    fits, fit = [], RandomForestClassifier.fit
+    monkeypatch.setattr(RandomForestClassifier, "fit", lambda *given: fits.append(1) or fit(*given))
+    family = [ForestParams(trees=n, depth=3) for n in (2, 10, 5)]
+    found = cross_validate(data, family, "auc_roc", parallelism=2, seed=1)
+    assert [c.params.trees for c in found] == [2, 10, 5]
+    assert len(fits) == data.folds + 1  # and the validator's own fit of the best one
+    seconds = [c.fit_seconds for c in found]
+    assert seconds[1:] == pytest.approx([5 * seconds[0], 2.5 * seconds[0]])
+
+
+def test_a_candidate_that_shares_trees_scores_as_its_own_forest_does_but_for_chance(data):
+    family = [ForestParams(trees=n, depth=3) for n in (20, 60)]
+    shared = cross_validate(data, family, "auc_roc", parallelism=2, seed=1)[0]
+    alone = cross_validate_one(data, family[0], "auc_roc", parallelism=2)
+    assert shared.mean == pytest.approx(alone.mean, abs=0.02)
 
 
 def test_features_are_cached_and_every_fold_is_used(data):
