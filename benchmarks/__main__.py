@@ -6,12 +6,18 @@ LEADS_CSV names the real leads; without it a generated sample is used. `make ben
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import partial
 from typing import Annotated, Any
 
 import mlflow
 import pyarrow as pa
 import pyarrow.parquet as pq
 import typer
+from pyspark.ml import PipelineModel
+from pyspark.sql import SparkSession
 
 from benchmarks import original
 from benchmarks.batch import batch_table, on_one_thread
@@ -22,51 +28,108 @@ from benchmarks.report import Table, publish
 from benchmarks.scaling import ROWS, model_tables, scaling_tables
 from benchmarks.sweep import sweep_table
 from benchmarks.workplace import Workplace, with_production, workplace
+from features.contract import Contract
 from features.stages import ForestParams
-from pipelines.datasets import load_prepared
+from pipelines.datasets import Prepared, load_prepared
 from pipelines.score import ARROW_ROWS
 from pipelines.session import build_session
 from pipelines.tracking import connect
 from serving.compiled.artifact import load_compiled
+from serving.compiled.scorer import CompiledScorer
 from serving.models import load_version
-from serving.registry import resolve
+from serving.registry import ResolvedVersion, resolve
+
+
+class Part(StrEnum):
+    """What is measured together, in one run on one machine; each has its own files in benchmarks/results."""
+
+    SWEEP = "sweep"
+    BATCH = "batch"
+    FOREST = "forest"
+    SCALING = "scaling"
+    MICRO_BATCH = "micro_batch"
+    ONLINE = "online"
+    TRAIN = "train"
 
 
 def main(
+    parts: Annotated[str, typer.Option(help=f"{', '.join(Part)}: by commas")] = ",".join(Part),
     rows: Annotated[int, typer.Option(help="leads of the batch tables")] = 1_000_000,
     largest: Annotated[int, typer.Option(help="most leads of the cost curves")] = max(ROWS),
 ) -> None:
-    """Measure everything, print the tables, and keep them in benchmarks/results/bench.md and .json, with pictures."""
+    """Measure each part, print its tables, and keep them in benchmarks/results/PART.md and .json, with pictures."""
+    asked = [Part(word.strip()) for word in parts.split(",")]
     with workplace() as place:
-        tables: list[Table] = []
-
-        def add(*made: Table) -> None:
-            tables.extend(made)
-            for table in made:
-                print(table.markdown(), flush=True)
-
         spark = build_session(place.settings, "bench", spark__sql__execution__arrow__maxRecordsPerBatch=ARROW_ROWS)
         with_production(spark, place)
+        bench = Bench.of(spark, place)
+        measures: dict[Part, Callable[[], list[Table]]] = {
+            Part.SWEEP: lambda: [sweep_table(bench.data.train, bench.contract)],
+            Part.BATCH: lambda: bench.batch(rows),
+            Part.FOREST: bench.forest,
+            Part.SCALING: lambda: bench.scaling(largest),
+            Part.MICRO_BATCH: lambda: [batch_size_table(place, bench.leads, bench.contract)],
+            Part.ONLINE: bench.online,
+            Part.TRAIN: lambda: [_training(place)],
+        }
+        for part, measure in measures.items():
+            if part is Part.SCALING:
+                spark.stop()  # what follows starts sessions and processes of its own
+            if part in asked:
+                publish(part.value, measure(), {"leads": place.leads})
+
+
+@dataclass
+class Bench:
+    """What the parts measure on: leads, and the model in Production in both forms."""
+
+    spark: SparkSession
+    place: Workplace
+    contract: Contract
+    data: Prepared
+    version: ResolvedVersion
+    scorer: CompiledScorer
+    peer: PipelineModel
+    known: pa.Table
+    leads: pa.Table
+
+    @classmethod
+    def of(cls, spark: SparkSession, place: Workplace) -> "Bench":
+        """Load it all, and fit the original's pipeline, which is saved as `original-model` in the workplace."""
         contract, data = place.settings.contract(), load_prepared(spark, place.settings)
-        version, label = resolve(connect(place.settings), place.settings.model_name), contract.label.name
-        model, scorer = load_version(spark, version), load_compiled(version)
-        peer = original.fit(data.train, contract.feature_set("available"), label, ForestParams())
+        version = resolve(connect(place.settings), place.settings.model_name)
+        fields, params = contract.feature_set("available"), ForestParams()
+        peer = original.fit(data.train, fields, contract.label.name, params)
         peer.write().overwrite().save(str(place.folder / "original-model"))
         known, test = (pq.read_table(f"{place.settings.prepared}/{side}") for side in ("train", "test"))
         leads = pa.concat_tables([known, test])
-        add(sweep_table(data.train, contract))
-        for kind in ("distinct", "repeated"):
-            add(batch_table(spark, leads, contract, model, peer, scorer, rows, kind))
-        distinct = drawn_leads(leads, contract, 100_000, distinct=True)
-        add(Table("One thread, 100,000 distinct leads", on_one_thread(distinct, scorer, known, label)))
-        add(*model_tables(spark, data.train, leads, contract, label))
-        spark.stop()
-        add(*scaling_tables(place.settings, leads, lambda spark: load_version(spark, version), scorer, largest))
-        add(batch_size_table(place, leads, contract))
-        one_by_one = leads.select(list(scorer.description.fields)).slice(0, 1000).to_pylist()
-        uris = {"compiled": version.tags["compiled_uri"], "Spark": version.uri}
-        add(online_table(place, uris, scorer, one_by_one), _training(place))
-        publish("bench", tables, {"leads": place.leads})
+        return cls(spark, place, contract, data, version, load_compiled(version), peer, known, leads)
+
+    def batch(self, rows: int) -> list[Table]:
+        """Rows per second of every way, and on one thread beside the limits and scikit-learn."""
+        model = load_version(self.spark, self.version)
+        found = [
+            batch_table(self.spark, self.leads, self.contract, model, self.peer, self.scorer, rows, kind)
+            for kind in ("distinct", "repeated")
+        ]
+        distinct = drawn_leads(self.leads, self.contract, 100_000, distinct=True)
+        alone = on_one_thread(distinct, self.scorer, self.known, self.contract.label.name)
+        return [*found, Table("One thread, 100,000 distinct leads", alone)]
+
+    def forest(self) -> list[Table]:
+        """Cost over trees and depth."""
+        return model_tables(self.spark, self.data.train, self.leads, self.contract, self.contract.label.name)
+
+    def scaling(self, largest: int) -> list[Table]:
+        """Cost over rows and cores."""
+        load = partial(load_version, version=self.version)
+        return scaling_tables(self.place.settings, self.leads, load, self.scorer, largest)
+
+    def online(self) -> list[Table]:
+        """One lead at a time."""
+        one_by_one = self.leads.select(list(self.scorer.description.fields)).slice(0, 1000).to_pylist()
+        uris = {"compiled": self.version.tags["compiled_uri"], "Spark": self.version.uri}
+        return [online_table(self.place, uris, self.scorer, one_by_one)]
 
 
 def _training(place: Workplace) -> Table:

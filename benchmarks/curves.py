@@ -43,7 +43,9 @@ class Curve:
         ax.set(xscale="log", yscale="log", xlabel=self.x, ylabel=self.unit)
         ax.set_xticks(sorted({x for line in self.ways.values() for x in line}))
         for axis in (ax.xaxis, ax.yaxis):
-            axis.set_major_formatter(ticks.FuncFormatter(lambda value, _: f"{value:,.4g}"))
+            axis.set_major_formatter(
+                ticks.FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 1 else f"{value:g}")
+            )
         ax.xaxis.set_minor_locator(ticks.NullLocator())
         ax.yaxis.set_minor_formatter(ticks.NullFormatter())
         ax.legend(frameon=False, fontsize=10)

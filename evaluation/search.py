@@ -1,6 +1,7 @@
 """Searching forest settings: cross-validation by the group column on features that are encoded and cached once."""
 
 import itertools
+import math
 import threading
 import time
 from collections import deque
@@ -25,6 +26,7 @@ from features.splits import GROUP, fold_of
 from features.stages import ForestParams, encoder_stages, forest
 
 FOLD = "fold"
+PACKED = 50_000  # leads of a partition
 METRICS: dict[str, Literal["areaUnderROC", "areaUnderPR"]] = {"auc_roc": "areaUnderROC", "auc_pr": "areaUnderPR"}
 
 
@@ -36,6 +38,12 @@ class Encoded:
     leads: DataFrame
     label: str
     folds: int
+    rows: int
+
+    @property
+    def packed(self) -> DataFrame:
+        """The leads in few partitions, for fits that run side by side: more tasks make small ones slower."""
+        return self.leads.coalesce(max(1, math.ceil(self.rows / PACKED)))
 
 
 @dataclass(frozen=True)
@@ -58,9 +66,8 @@ def encoded(train: DataFrame, fields: Sequence[LeadField], label: str, folds: in
     encoder = Pipeline(stages=encoder_stages(fields)).fit(train)
     fold = fold_of(folds, seed).alias(FOLD)
     leads = encoder.transform(train).select("features", F.col(label).cast("double"), fold, GROUP).cache()
-    leads.count()
     try:
-        yield Encoded(encoder, leads, label, folds)
+        yield Encoded(encoder, leads, label, folds, leads.count())
     finally:
         leads.unpersist()
 
@@ -82,7 +89,7 @@ def cross_validate(
         parallelism=parallelism,
         seed=seed,
     )
-    fitted = validator.fit(data.leads)
+    fitted = validator.fit(data.packed)
     found = zip(candidates, fitted.avgMetrics, fitted.stdMetrics, estimator.seconds_of(len(candidates)), strict=True)
     return [Candidate(*parts) for parts in found]
 
@@ -93,9 +100,9 @@ def cross_validate_one(data: Encoded, params: ForestParams, metric: str, paralle
 
     def score(fold: int) -> tuple[float, float]:
         start = time.monotonic()
-        model = forest(params, data.label).fit(data.leads.where(F.col(FOLD) != fold))
+        model = forest(params, data.label).fit(data.packed.where(F.col(FOLD) != fold))
         seconds = time.monotonic() - start
-        return evaluator.evaluate(model.transform(data.leads.where(F.col(FOLD) == fold))), seconds
+        return evaluator.evaluate(model.transform(data.packed.where(F.col(FOLD) == fold))), seconds
 
     with ThreadPoolExecutor(parallelism) as pool:
         results = list(pool.map(inheritable_thread_target(data.leads.sparkSession)(score), range(data.folds)))

@@ -1,14 +1,21 @@
 """How an entry point runs as a command: parameters by typer, known errors as one line and exit code 2."""
 
+import logging
 import sys
 from collections.abc import Callable
 from enum import StrEnum
 from typing import Any
 
 import typer
+from py4j.protocol import Py4JNetworkError  # type: ignore[import-untyped]
 from pydantic import ValidationError
 
 from features.errors import LeadScoringError
+
+JAVA_ENDED = (
+    "the Java process in which Spark runs has ended (killed, or out of memory). Start again: what was begun is "
+    "repeated, and nothing is half-written. Where it happens again, give Spark more memory (LEADS_DRIVER_MEMORY)."
+)
 
 
 class Switch(StrEnum):
@@ -24,8 +31,10 @@ class Switch(StrEnum):
 def run_command(function: Callable[..., Any]) -> None:
     """Run `function` as the command of this process; its signature gives the options.
 
-    A `LeadScoringError` becomes one line on stderr and exit code 2; a refused option exits 2 as well.
+    A `LeadScoringError` becomes one line on stderr and exit code 2; a refused option exits 2 as well. Where Spark's
+    Java process is gone the one line says so, and the exit code is 1: no parameter is at fault.
     """
+    logging.getLogger("py4j").setLevel(logging.CRITICAL)  # what it logs, with a stack, it raises as well
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(function)
     try:
@@ -38,3 +47,17 @@ def run_command(function: Callable[..., Any]) -> None:
             where = ".".join(str(part) for part in fault["loc"])
             print(f"error: {where}: {fault['msg']} (found {fault['input']!r})", file=sys.stderr)
         sys.exit(2)
+    except Exception as error:
+        if not java_has_ended(error):
+            raise
+        print(f"error: {JAVA_ENDED}", file=sys.stderr)
+        sys.exit(1)
+
+
+def java_has_ended(error: BaseException | None) -> bool:
+    """Whether an error, or one that it came from, is that Spark's Java process does not answer any more."""
+    while error is not None:
+        if isinstance(error, Py4JNetworkError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

@@ -62,6 +62,17 @@ def end_violently(stream: Stream, victim: str) -> None:
     assert stream.ended() != 0
 
 
+def test_a_stream_whose_java_is_killed_says_so_in_one_line(trial):
+    trial.send(trial.per_batch)
+    with trial.streaming() as stream:
+        stream.until(lambda: stream.batches() >= 1)
+        end_violently(stream, "java")
+    assert stream.ended() == 1
+    (told,) = [line for line in stream.said().splitlines() if line.startswith("error: ")]
+    assert "Java process" in told
+    assert "Traceback" not in stream.said()
+
+
 def test_a_stream_killed_at_random_moments_stores_every_event_once(trial, capsys):
     trial.per_batch = max(1, EVENTS // (8 * KILLS))
     rng, deaths = random.Random(SEED), []
