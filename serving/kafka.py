@@ -7,6 +7,8 @@ from pydantic import BaseModel, Field, model_validator
 from pyspark.sql import Column
 from pyspark.sql import functions as F
 
+from serving.errors import ServingError
+
 USER_VARIABLE, PASSWORD_VARIABLE = "KAFKA_USERNAME", "KAFKA_PASSWORD"
 _PROVIDERS = {
     "config.providers": "env",
@@ -29,6 +31,25 @@ class Mechanism(StrEnum):
     PLAIN = "PLAIN"
     SCRAM_SHA_256 = "SCRAM-SHA-256"
     SCRAM_SHA_512 = "SCRAM-SHA-512"
+
+
+# What Kafka's client says where another try would be answered in the same way, and what to look at.
+_REFUSALS = {
+    "SaslAuthenticationException": f"user and password ({USER_VARIABLE}, {PASSWORD_VARIABLE}) were refused",
+    "SslAuthenticationException": "TLS failed: see LEADS_KAFKA_PROTOCOL and the truststore (LEADS_KAFKA_TRUSTSTORE)",
+    "TopicAuthorizationException": "the user may not read or write the topic",
+    "GroupAuthorizationException": "the user may not read as the consumer group (spark-kafka-source-*)",
+}
+
+
+class KafkaRefused(ServingError):
+    """The Kafka cluster was reached and does not let this client in."""
+
+
+def refusal(said: str) -> KafkaRefused | None:
+    """What is wrong, where an error of a query says that Kafka refused it; the error's own text may hold the plan."""
+    found = next((told for name, told in _REFUSALS.items() if name in said), None)
+    return KafkaRefused(f"Kafka: {found}. Mend that and start again: nothing is lost.") if found else None
 
 
 class KafkaOptions(BaseModel, frozen=True, extra="forbid"):

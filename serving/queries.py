@@ -19,6 +19,7 @@ from pyspark.sql.streaming.query import StreamingQuery
 from serving import callback_sockets
 from serving.dead_letters import DeadLetterSink
 from serving.errors import ServingError
+from serving.kafka import refusal
 from serving.sinks import Sink
 from serving.sources import naming_unreadable_files
 from serving.tally import Tally, measures
@@ -140,9 +141,11 @@ class Running:
         try:
             with naming_unreadable_files():
                 over = bool(self.query.awaitTermination(seconds))  # type: ignore[arg-type]  # takes fractions too
-        except StreamingQueryException:
+        except StreamingQueryException as error:
             if self.writer is not None and self.writer.failure is not None:
                 raise self.writer.failure from None
+            if (refused := refusal(str(error))) is not None:
+                raise refused from None
             if self.writer is None or not self.writer.refused:
                 raise
             return True

@@ -185,6 +185,8 @@ class SecuredBroker(KafkaBroker):
             f"ssl.keystore.location={self._keystore}\n"
             "ssl.keystore.type=PKCS12\n"
             f"ssl.keystore.password={self._password}\n"
+            f"ssl.truststore.location={self.certificate}\n"
+            "ssl.truststore.type=PEM\n"
         )
 
     def format_words(self) -> list[str]:
