@@ -156,7 +156,10 @@ class _SharedForests(RandomForestClassifier):
     def fitMultiple(self, dataset: DataFrame, paramMaps: Sequence[dict[Param[Any], Any]]) -> Iterator[Any]:  # noqa: N802, N803
         families: dict[Any, _Family] = {}
         for index, params in enumerate(paramMaps):
-            key = tuple((param.name, value) for param, value in params.items() if param.name != "numTrees")
+            # One tree alone is grown from all features and without resampling: no member of a forest.
+            key = tuple(
+                (param.name, value == 1 if param.name == "numTrees" else value) for param, value in params.items()
+            )
             families.setdefault(key, _Family(self.copy(), dataset)).add(index, params)
         return _Members(list(families.values()), self._seconds)
 

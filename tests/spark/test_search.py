@@ -65,9 +65,20 @@ def test_the_first_trees_of_a_forest_are_a_forest_of_their_mean_vote(data, large
     assert few.predictProbability(row.features)[1] == pytest.approx(sum(votes) / 3)
 
 
-def test_candidates_that_differ_in_trees_alone_are_fitted_once_a_fold(data, monkeypatch):
-    fits, fit = [], RandomForestClassifier.fit
-    monkeypatch.setattr(RandomForestClassifier, "fit", lambda *given: fits.append(1) or fit(*given))
+@pytest.fixture
+def fits(monkeypatch):
+    """A list that grows with every fit of a forest."""
+    made, fit = [], RandomForestClassifier.fit
+    monkeypatch.setattr(RandomForestClassifier, "fit", lambda *given: made.append(1) or fit(*given))
+    return made
+
+
+def test_one_tree_alone_is_no_part_of_a_forest(data, fits):
+    cross_validate(data, [ForestParams(trees=n, depth=2) for n in (1, 2)], "auc_roc", parallelism=2, seed=1)
+    assert len(fits) == 2 * data.folds + 1
+
+
+def test_candidates_that_differ_in_trees_alone_are_fitted_once_a_fold(data, fits):
     family = [ForestParams(trees=n, depth=3) for n in (2, 10, 5)]
     found = cross_validate(data, family, "auc_roc", parallelism=2, seed=1)
     assert [c.params.trees for c in found] == [2, 10, 5]
