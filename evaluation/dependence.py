@@ -1,24 +1,23 @@
 """Partial dependence: how the mean score moves with one field, the other fields as they are; and interactions.
 
 Friedman 2001, "Greedy function approximation"; the H statistic of Friedman and Popescu 2008, "Predictive learning
-via rule ensembles". Every curve and statistic comes from one Spark job over a bounded sample crossed with a grid.
+via rule ensembles". Every curve and statistic comes from one table: a bounded sample crossed with a grid.
 """
 
 import itertools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from pyspark.ml import PipelineModel
+import pyarrow as pa
 from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
 
-from evaluation.overrides import variant_schema, with_changes
+from evaluation.curves import Floats
 from evaluation.samples import bounded
+from evaluation.scorers import Scorer, field_columns
 from features.contract import Kind, LeadField
-from features.stages import served_probability
 
 LEADS, POINTS, WORDS = 400, 12, 8
 PAIRED_FIELDS, PAIRED_LEADS = 4, 50
@@ -80,23 +79,32 @@ class DependenceReport:
 
 
 def dependence_report(
-    model: PipelineModel, leads: DataFrame, fields: Sequence[LeadField], top: Sequence[str], seed: int = 0
+    score: Scorer, leads: DataFrame, fields: Sequence[LeadField], top: Sequence[str], seed: int = 0
 ) -> DependenceReport:
     """Curves of the fields named in `top` over 400 leads; interactions among the first 4 of them over 50 leads.
 
-    `fields` are all that the model sees; `leads` carries them and `lead_group`. About 6 x 12 x 400 + 50 x 50 x 10
-    rows are scored.
+    `fields` are all that the model sees; `leads` carries them and `lead_group`. `score` gets one table of about
+    6 x 12 x 400 + 50 x 50 x 10 leads.
     """
     by_name = {f.name: f for f in fields}
-    asked, paired = [by_name[name] for name in top], [by_name[name] for name in top[:PAIRED_FIELDS]]
-    names = [f.name for f in fields]
-    sample = bounded(leads, LEADS, seed=seed).leads.select(*names).limit(2 * LEADS).collect()
-    own = sorted((tuple(row) for row in sample), key=repr)
-    picked = own[:: max(1, len(own) // PAIRED_LEADS)][:PAIRED_LEADS]
-    grids = {f.name: _grid(f, [row[names.index(f.name)] for row in own]) for f in asked}
-    means = _means(model, leads.sparkSession, fields, own, picked, grids, paired)
-    curves = tuple(_curve(f, grids[f.name], means) for f in asked)
-    return DependenceReport(len(own), curves, len(picked), _interactions(paired, len(picked), means))
+    asked, paired = [by_name[name] for name in top], list(top[:PAIRED_FIELDS])
+    sample = bounded(leads, LEADS, seed=seed).leads.select(*field_columns(fields)).limit(2 * LEADS).toArrow()
+    own = sample.take(pa.array(_in_order(sample)))
+    picked = own.take(pa.array(range(0, own.num_rows, max(1, own.num_rows // PAIRED_LEADS)))).slice(0, PAIRED_LEADS)
+    grids = {f.name: _grid(f, own[f.name].to_pylist()) for f in asked}
+    curves, effects = _scores(score, own, picked, grids, paired)
+    return DependenceReport(
+        own.num_rows,
+        tuple(_curve(f, grids[f.name], curves[f.name]) for f in asked),
+        picked.num_rows,
+        _interactions(paired, effects),
+    )
+
+
+def _in_order(leads: pa.Table) -> list[int]:
+    """Places of the leads in an order that depends on the leads alone."""
+    rows = list(zip(*(column.to_pylist() for column in leads.columns), strict=True))
+    return sorted(range(len(rows)), key=lambda i: repr(rows[i]))
 
 
 Grid = list[tuple[Any, float]]
@@ -114,76 +122,56 @@ def _grid(field: LeadField, values: Sequence[Any]) -> Grid:
     return [(word, count / len(values)) for word, count in counted[:WORDS]]
 
 
-def _means(
-    model: PipelineModel,
-    spark: Any,
-    fields: Sequence[LeadField],
-    own: Sequence[tuple[Any, ...]],
-    picked: Sequence[tuple[Any, ...]],
-    grids: dict[str, Grid],
-    paired: Sequence[LeadField],
-) -> dict[tuple[str, int], Any]:
-    """Mean, 10% and 90% of the scores of all variants by (task, point): one job."""
-    names = [f.name for f in fields]
-    types = ", ".join(f"{f.name} {'double' if f.kind is Kind.NUMERIC else 'string'}" for f in fields)
-    curve_tasks = [
-        _variant(name, i, {name: value}, names) for name in grids for i, (value, _) in enumerate(grids[name])
-    ]
-    pair_tasks = [
-        _variant("&".join(task), i, {name: row[names.index(name)] for name in task}, names)
-        for task in [(f.name,) for f in paired] + list(itertools.combinations([f.name for f in paired], 2))
-        for i, row in enumerate(picked)
-    ]
-    made = [
-        _crossed(spark, rows, tasks, types, fields, prefix)
-        for prefix, rows, tasks in (("curve", own, curve_tasks), ("pair", picked, pair_tasks))
-        if tasks
-    ]
-    variants = made[0].unionByName(made[1]) if len(made) > 1 else made[0]
-    output = model.transform(variants)
-    scored = output.select("__task", "__point", served_probability(output.columns).alias("p"))
-    summed = scored.groupBy("__task", "__point").agg(
-        F.avg("p").alias("mean"),
-        F.percentile("p", F.lit(0.1)).alias("low"),
-        F.percentile("p", F.lit(0.9)).alias("high"),
-    )
-    return {(row["__task"], row["__point"]): row for row in summed.collect()}
+Task = tuple[str, ...]
 
 
-def _variant(task: str, point: int, changes: dict[str, Any], names: Sequence[str]) -> tuple[Any, ...]:
-    return (task, point, list(changes), *(changes.get(name) for name in names))
+def _scores(
+    score: Scorer, own: pa.Table, picked: pa.Table, grids: dict[str, Grid], paired: Sequence[str]
+) -> tuple[dict[str, Floats], dict[Task, Floats]]:
+    """Scores of all variants at once.
+
+    By field the scores of `own` at every point of its grid, shape (points, leads); and by one or two of the paired
+    fields the mean score of `picked` with the values that each of these leads has there, shape (leads,).
+    """
+    variants = [_changed(own, {name: value}) for name, grid in grids.items() for value, _ in grid]
+    tasks: list[Task] = [(name,) for name in paired] + list(itertools.combinations(paired, 2))
+    rows = picked.to_pylist()
+    variants += [_changed(picked, {name: row[name] for name in task}) for task in tasks for row in rows]
+    scored = score(pa.concat_tables([own.slice(0, 0), *variants]))
+    curves, start = {}, 0
+    for name, grid in grids.items():
+        end = start + len(grid) * own.num_rows
+        curves[name] = scored[start:end].reshape(len(grid), own.num_rows)
+        start = end
+    means = scored[start:].reshape(len(tasks), len(rows), len(rows)).mean(axis=2)
+    return curves, dict(zip(tasks, means, strict=True))
 
 
-def _crossed(
-    spark: Any, rows: Sequence[tuple[Any, ...]], tasks: Any, types: str, fields: Sequence[LeadField], prefix: str
-) -> DataFrame:
-    """Every lead with every variant."""
-    leads = spark.createDataFrame(list(rows), types)
-    variants = spark.createDataFrame(tasks, variant_schema(fields, "__task string, __point int"))
-    named = variants.withColumn("__task", F.concat(F.lit(f"{prefix}:"), "__task"))
-    return with_changes(named.crossJoin(F.broadcast(leads)), fields, ["__task", "__point"])
+def _changed(leads: pa.Table, values: Mapping[str, Any]) -> pa.Table:
+    """The leads with some of their fields set to one value each, which may be missing."""
+    for name, value in values.items():
+        place, column = leads.column_names.index(name), leads.schema.field(name)
+        leads = leads.set_column(place, column, pa.repeat(pa.scalar(value, column.type), leads.num_rows))
+    return leads
 
 
-def _curve(field: LeadField, grid: Grid, means: dict[tuple[str, int], Any]) -> Dependence:
+def _curve(field: LeadField, grid: Grid, scores: Floats) -> Dependence:
     points = []
-    for i, (value, share) in enumerate(grid):
-        row = means[f"curve:{field.name}", i]
-        points.append(Point(value, row["mean"], row["low"], row["high"], share))
+    for (value, share), found in zip(grid, scores, strict=True):
+        low, high = np.quantile(found, (0.1, 0.9))
+        points.append(Point(value, float(found.mean()), float(low), float(high), share))
     numeric = field.kind is Kind.NUMERIC
     if not numeric:
         points.sort(key=lambda p: -p.mean)
     return Dependence(field.name, numeric, field.unit, tuple(points))
 
 
-def _interactions(paired: Sequence[LeadField], n: int, means: dict[tuple[str, int], Any]) -> tuple[Interaction, ...]:
-    def centred(task: str) -> Any:
-        values = np.array([means[f"pair:{task}", i]["mean"] for i in range(n)])
-        return values - values.mean()
-
+def _interactions(paired: Sequence[str], effects: Mapping[Task, Floats]) -> tuple[Interaction, ...]:
+    centred = {task: values - values.mean() for task, values in effects.items()}
     found = []
-    for first, second in itertools.combinations([f.name for f in paired], 2):
-        joint = centred(f"{first}&{second}")
-        extra = ((joint - centred(first) - centred(second)) ** 2).mean()
+    for first, second in itertools.combinations(paired, 2):
+        joint = centred[first, second]
+        extra = ((joint - centred[first,] - centred[second,]) ** 2).mean()
         h = float(np.sqrt(extra / (joint**2).mean())) if joint.any() else 0.0
         found.append(Interaction(first, second, min(h, 1.0), float(np.sqrt(extra))))
     return tuple(sorted(found, key=lambda i: -i.strength))

@@ -119,8 +119,17 @@ def translated(text: Column, charset: Charset) -> Column:
 
 def answer(cell: Column, nulls: list[str]) -> Column:
     """A cell trimmed, and null where it holds one of the (trimmed) null words of a contract."""
-    trimmed = F.trim(F.coalesce(cell, F.lit("")), F.lit(_WHITESPACE))
-    return F.when(~trimmed.isin(nulls), trimmed)
+    return not_one_of(nulls, trimmed(cell))
+
+
+def trimmed(cell: Column) -> Column:
+    """A cell without blanks (of all kinds) before and after; empty where it is null."""
+    return F.trim(F.coalesce(cell, F.lit("")), F.lit(_WHITESPACE))
+
+
+def not_one_of(nulls: list[str], text: Column) -> Column:
+    """A trimmed text, null where it is a null word."""
+    return F.when(~text.isin(nulls), text)
 
 
 def _quoted_whole(cells: list[str], form: CsvFormat) -> Column:

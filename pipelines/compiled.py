@@ -4,6 +4,7 @@ import logging
 import tempfile
 import time
 import warnings
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -49,27 +50,38 @@ __path__ = extend_path(__path__, __name__)
 _logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class LoggedCompiled:
+    """What became of compiling a model: `tags` for its registry version, and the scorer if it may be used.
+
+    Of the tags, `compiled` is "ok", "differs" or "cannot compile: ..."; only with "ok" is there a scorer, and an
+    artifact at `compiled_uri`.
+    """
+
+    tags: dict[str, str]
+    scorer: CompiledScorer | None = None
+
+
 def log_compiled(
     logged: LoggedModel, model: PipelineModel, fields: tuple[LeadField, ...], leads: DataFrame
-) -> dict[str, str]:
+) -> LoggedCompiled:
     """Compile a logged pipeline, compare it with Spark on `leads`, and log it to the active run as `compiled`.
 
-    The answer is the tags that tell of it, set on the run as well, for the registry version: `compiled` is "ok",
-    "differs" or "cannot compile: ..."; only with "ok" is there an artifact, at `compiled_uri`.
+    The tags are set on the run as well.
     """
     start = time.monotonic()
     try:
         scorer = compile_logged(logged.uri, fields)
     except CannotCompile as error:
-        return _told({STATE: f"{REFUSED}: {error}"}, f"no compiled scorer: {error}")
+        return LoggedCompiled(_told({STATE: f"{REFUSED}: {error}"}, f"no compiled scorer: {error}"))
     found = parity(model, scorer, leads)
     tags = {DIFFERENCE: f"{found.max_difference:.3g}"}
     if not found.passed:
-        return _told({**tags, STATE: DIFFERS}, f"no compiled scorer: {_difference(found)}")
+        return LoggedCompiled(_told({**tags, STATE: DIFFERS}, f"no compiled scorer: {_difference(found)}"))
     rows = leads.select(*(f.name for f in fields)).limit(2).toPandas()
     info = log_scorer(scorer, fields, rows, {"spark_model": logged.uri, "run_id": _run_id(), **tags})
     mlflow.log_metrics({"compiled_difference": found.max_difference, "log_compiled_seconds": time.monotonic() - start})
-    return _told({**tags, STATE: OK, ADDRESS: info.model_uri})
+    return LoggedCompiled(_told({**tags, STATE: OK, ADDRESS: info.model_uri}), scorer)
 
 
 def compile_logged(uri: str, fields: tuple[LeadField, ...] = ()) -> CompiledScorer:

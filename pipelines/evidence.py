@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import mlflow
 from matplotlib.figure import Figure
 from pyspark.ml import PipelineModel
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from evaluation import comparison_plots, field_plots, slice_plots
@@ -16,14 +16,15 @@ from evaluation.dependence import dependence_report
 from evaluation.importance import importance_by_field
 from evaluation.permutation import permutation_importance
 from evaluation.scored_sample import collect_scored, score_with
+from evaluation.scorers import Scorer
 from evaluation.slices import slice_report
 from features.contract import Contract, LeadField
 from features.splits import GROUP
-from features.stages import GRADE, encoder_of, forest_of, params_of, pipeline, served_probability
+from features.stages import GRADE, encoder_of, forest_of, params_of, pipeline, scored_columns
 from pipelines.datasets import Prepared
 from pipelines.tracking import log_figures
 
-SCORE, HONEST = "__score", "honest"
+SCORE, LEAKY, HONEST = "probability", "leaky", "honest"
 TOP_CURVES, LARGE_H = 6, 0.1
 
 
@@ -32,26 +33,24 @@ def log_evidence(
     data: Prepared,
     model: PipelineModel,
     fields: Sequence[LeadField],
+    scored: DataFrame,
     subject: str,
-    explain: bool = True,
+    explain: Scorer | None = None,
 ) -> dict[str, float]:
     """Log to the active run what a model's metrics rest on; further metrics by name, for the caller to log.
 
-    Leaves intervals.json, slices.json and their plots; with `explain` importance.json and dependence.json; and
-    honest.json where the contract declares some of `fields` late. The seconds of each part are among the metrics.
+    `scored` are the test leads with the columns of `evidence_columns`, cached. Leaves intervals.json, slices.json and
+    their plots; with `explain` (the model as a Scorer) importance.json and dependence.json; and honest.json where the
+    contract declares some of `fields` late. The seconds of each part are among the metrics.
     """
     metrics: dict[str, float] = {}
-    scored = _scored(contract, data.test, model).cache()
-    try:
-        with _timed(metrics, "intervals"):
-            metrics |= _log_intervals(contract, scored)
-        with _timed(metrics, "slices"):
-            metrics |= _log_slices(contract, scored, subject)
-    finally:
-        scored.unpersist()
-    if explain:
+    with _timed(metrics, "intervals"):
+        metrics |= _log_intervals(contract, scored)
+    with _timed(metrics, "slices"):
+        metrics |= _log_slices(contract, scored, subject)
+    if explain is not None:
         with _timed(metrics, "explain"):
-            _log_explanations(contract, data, model, fields, subject)
+            _log_explanations(contract, data, model, fields, subject, explain)
     late = contract.late_fields([f.name for f in fields])
     if late and len(late) < len(fields):
         with _timed(metrics, "honest"):
@@ -66,13 +65,10 @@ def _timed(metrics: dict[str, float], name: str) -> Iterator[None]:
     metrics[f"{name}_seconds"] = time.monotonic() - start
 
 
-def _scored(contract: Contract, leads: DataFrame, model: PipelineModel) -> DataFrame:
-    """Label, group, the fields that are sliced by, the served probability, and the grade if there is one."""
-    scored = model.transform(leads)
-    grade = [GRADE] if GRADE in scored.columns else []
-    sliced = [f.name for f in contract.sliced]
-    served = served_probability(scored.columns).alias(SCORE)
-    return scored.select(F.col(contract.label.name), GROUP, *sliced, served, *grade)
+def evidence_columns(scored: DataFrame, contract: Contract) -> list[Column]:
+    """What evidence reads of a model's output: as the metrics do (features.stages), and group, slices and grade."""
+    kept = [GROUP, *(f.name for f in contract.sliced), *([GRADE] if GRADE in scored.columns else [])]
+    return [*scored_columns(scored, contract.label.name), *(F.col(name) for name in kept)]
 
 
 def _log_intervals(contract: Contract, scored: DataFrame) -> dict[str, float]:
@@ -96,13 +92,18 @@ def _log_slices(contract: Contract, scored: DataFrame, subject: str) -> dict[str
 
 
 def _log_explanations(
-    contract: Contract, data: Prepared, model: PipelineModel, fields: Sequence[LeadField], subject: str
+    contract: Contract,
+    data: Prepared,
+    model: PipelineModel,
+    fields: Sequence[LeadField],
+    subject: str,
+    score: Scorer,
 ) -> None:
     shares = importance_by_field(model, encoder_of(model).transform(data.train))
-    importance = permutation_importance(model, data.test, fields, contract.label.name, shares)
+    importance = permutation_importance(score, data.test, fields, contract.label.name, shares)
     mlflow.log_dict(importance.as_dict(), "importance.json")
     top = [f.field for f in importance.fields[:TOP_CURVES]]
-    curves = dependence_report(model, data.test, fields, top)
+    curves = dependence_report(score, data.test, fields, top)
     mlflow.log_dict(curves.as_dict(), "dependence.json")
     figures = {
         "importance": field_plots.importance(importance, subject),
@@ -129,13 +130,13 @@ def _log_honest(
     finally:
         train.unpersist()
     columns = dict.fromkeys([label, GROUP, *(f.name for f in fields)])
-    scored = score_with({SCORE: model, HONEST: honest}, data.test.select(*columns)).cache()
+    scored = score_with({LEAKY: model, HONEST: honest}, data.test.select(*columns)).cache()
     try:
-        sample = collect_scored(scored, label, [SCORE, HONEST])
+        sample = collect_scored(scored, label, [LEAKY, HONEST])
     finally:
         scored.unpersist()
-    sides = {"with the late fields": intervals(sample, SCORE), "without them (honest)": intervals(sample, HONEST)}
-    difference = paired_differences(sample, HONEST, SCORE)
+    sides = {"with the late fields": intervals(sample, LEAKY), "without them (honest)": intervals(sample, HONEST)}
+    difference = paired_differences(sample, HONEST, LEAKY)
     told = {"late_fields": list(late), "sides": {name: side.as_dict() for name, side in sides.items()}}
     mlflow.log_dict({**told, "honest_less_leaky": difference.as_dict()}, "honest.json")
     picture = comparison_plots.compared(_named(sides, late), "What the late fields lend the model", subject)

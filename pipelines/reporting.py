@@ -17,15 +17,17 @@ from evaluation.curves import expected_calibration_error, reliability
 from evaluation.fitting import Servable
 from evaluation.grades import grade_table
 from evaluation.metrics import evaluate, score_bins
+from evaluation.scorers import Scorer, spark_scorer
 from features.contract import Contract, LeadField
-from features.stages import GRADE, forest_of, positive_probability, scored_columns
+from features.stages import forest_of, positive_probability
 from features.storage import join
 from pipelines.compiled import log_compiled
 from pipelines.datasets import Prepared
 from pipelines.documents import log_documents
-from pipelines.evidence import log_evidence
+from pipelines.evidence import evidence_columns, log_evidence
 from pipelines.settings import Settings
 from pipelines.tracking import log_figures, log_model, register_model
+from serving.compiled.scorer import CompiledScorer
 
 UNCALIBRATED = "uncalibrated"
 
@@ -62,26 +64,28 @@ def report(
         raise RuntimeError("report() logs to the active run; open one with tracked_run()")
     tags = _tags(contract, data, fitted)
     mlflow.set_tags(tags)
+    logged = log_model(fitted.model, fitted.fields, data.test)
+    compiled = log_compiled(logged, fitted.model, fitted.fields, data.test)
+    tags |= compiled.tags
     metrics = {
         "fit_seconds": fitted.servable.fit_seconds,
         "calibration_seconds": fitted.servable.calibration_seconds,
+        "log_model_seconds": logged.seconds,
     }
     for side, leads in (("test", data.test), ("train", data.train)):
-        scored = _scored(fitted, leads, contract.label.name).cache()
+        scored = _scored(fitted, leads, contract).cache()
         try:
             found = evaluate(scored, contract.label.name)
             if side == "test":
                 found |= _log_pictures(scored, contract, fitted, run.info.run_id)
+                explain_by = _scorer(fitted.model, compiled.scorer, leads) if explain else None
+                subject = _subject(fitted, run.info.run_id)
+                metrics |= log_evidence(contract, data, fitted.model, fitted.fields, scored, subject, explain_by)
             metrics |= {f"{side}_{name}": value for name, value in found.items()}
         finally:
             scored.unpersist()
-    subject = _subject(fitted, run.info.run_id)
-    metrics |= log_evidence(contract, data, fitted.model, fitted.fields, subject, explain)
     mlflow.log_metrics(metrics)
     _log_inputs(settings, data, contract)
-    logged = log_model(fitted.model, fitted.fields, data.test)
-    mlflow.log_metric("log_model_seconds", logged.seconds)
-    tags |= log_compiled(logged, fitted.model, fitted.fields, data.test)
     version = None
     if register:
         version = register_model(settings.model_name, logged, tags | _metric_tags(metrics))
@@ -121,11 +125,17 @@ def _subject(fitted: Fitted, run_id: str) -> str:
     )
 
 
-def _scored(fitted: Fitted, leads: DataFrame, label: str) -> DataFrame:
-    """What the metrics read, the forest's own probability beside the served one, and the grade if there is one."""
+def _scored(fitted: Fitted, leads: DataFrame, contract: Contract) -> DataFrame:
+    """What metrics and evidence read, and the forest's own probability beside the served one."""
     scored = fitted.model.transform(leads)
-    grade = [GRADE] if GRADE in scored.columns else []
-    return scored.select(*scored_columns(scored, label), positive_probability().alias(UNCALIBRATED), *grade)
+    return scored.select(*evidence_columns(scored, contract), positive_probability().alias(UNCALIBRATED))
+
+
+def _scorer(model: PipelineModel, compiled: CompiledScorer | None, leads: DataFrame) -> Scorer:
+    """What explains the model: its compiled form, which gives the same scores without a Spark job, where it has one."""
+    if compiled is None:
+        return spark_scorer(model, leads.sparkSession)
+    return lambda table: compiled.score(table).probability
 
 
 def _log_pictures(scored: DataFrame, contract: Contract, fitted: Fitted, run_id: str) -> dict[str, float]:

@@ -24,6 +24,8 @@ LOGGING = (ROOT / "conf" / "log4j2.properties").as_uri()
 SUPPORTED_JAVA = (17, 21)
 JARS = ROOT / ".jars" / "spark"
 KAFKA_PACKAGE = "org.apache.spark:spark-sql-kafka-0-10_2.13:4.2.0"
+# Java interprets methods of more than 8,000 bytes for ever; those that Spark makes of a wide plan are longer.
+COMPILE_ALL = "-XX:-DontCompileHugeMethods"
 CHECKPOINT_FILES = "org.apache.spark.sql.execution.streaming.checkpointing.FileSystemBasedCheckpointFileManager"
 
 
@@ -98,7 +100,7 @@ def _for_small_data(settings: Settings) -> dict[str, str]:
         "spark.default.parallelism": str(max(2, cores)),
         # The default manager starts about 30 processes a micro-batch on a local disk.
         "spark.sql.streaming.checkpointFileManagerClass": CHECKPOINT_FILES,
-        "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={LOGGING} -XX:+UseParallelGC",
+        "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={LOGGING} -XX:+UseParallelGC {COMPILE_ALL}",
     }
 
 
@@ -118,6 +120,7 @@ def _for_a_cluster(settings: Settings) -> dict[str, str]:
         # Adaptive execution cuts these down to partitions of 64 MB, and leaves small data in one.
         "spark.sql.shuffle.partitions": "400",
         "spark.sql.adaptive.coalescePartitions.parallelismFirst": "false",
+        "spark.executor.defaultJavaOptions": COMPILE_ALL,
     }
 
 

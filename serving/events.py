@@ -15,8 +15,8 @@ from pyspark.sql.types import (
 )
 
 from features.contract import Contract, Kind, LeadField
-from features.csv_rows import SHAPE, answer
-from features.csv_values import REASON, judged_rows, moment, sentence
+from features.csv_rows import SHAPE, not_one_of, trimmed
+from features.csv_values import REASON, any_of, judged_rows, moment, sentence
 
 # What every source delivers (serving.sources); `events` takes it.
 ARRIVAL_COLUMNS = (
@@ -49,16 +49,20 @@ def events(arrivals: DataFrame, contract: Contract) -> DataFrame:
     are passed over. Values are judged as in `features.csv_values`; a lead without any answer is refused.
     """
     fields = event_fields(contract)
-    parsed = arrivals.select("*", *_parsed(F.col("value"), fields))
     nulls = [word.strip() for word in contract.nulls]
-    # Spark hands out what is no finite number with quotes.
-    answers = F.transform(_texts(fields), lambda text: answer(F.regexp_replace(text, _NOT_FINITE, "$1"), nulls))
-    rows = parsed.select(
-        "*", answers.alias("_answers"), _own(EVENT_ID).alias("_own_id"), _own(EVENT_TIME).alias("_own_time")
+    # What a later step reads twice stands in a column of a step before: else Spark computes it twice.
+    parsed = arrivals.select("*", *_parsed(F.col("value"), fields))
+    texts = parsed.select(
+        "*",
+        *(trimmed(text).alias(f"_text{i}") for i, text in enumerate(_texts(fields))),
+        _own(EVENT_ID).alias("_own_id"),
+        _own(EVENT_TIME).alias("_own_time"),
+        _values(F.col("value")).alias("_values"),
     )
-    named = rows.select(
-        *(F.col("_answers")[i].alias(field.name) for i, field in enumerate(fields)),
-        _event_id(fields).alias(EVENT_ID),
+    answers = texts.select("*", *(not_one_of(nulls, F.col(f"_text{i}")).alias(_answer(i)) for i in range(len(fields))))
+    named = answers.select(
+        *(F.col(_answer(i)).alias(field.name) for i, field in enumerate(fields)),
+        _event_id().alias(EVENT_ID),
         _event_time().alias(EVENT_TIME),
         *("origin", "position", F.col("value").alias("raw")),
         _shape(fields).alias(SHAPE),
@@ -111,15 +115,22 @@ def _groups(fields: Sequence[LeadField]) -> list[list[str]]:
     return groups
 
 
-def _texts(fields: Sequence[LeadField]) -> Column:
-    """An array of the text of every field, in their order; the id may come as the event's key."""
+def _texts(fields: Sequence[LeadField]) -> list[Column]:
+    """The text of every field, in their order; the id may come as the event's key."""
     place = {key: f"_lead{n}" for n, keys in enumerate(_groups(fields)) for key in keys}
 
     def text(field: LeadField) -> Column:
         found = [F.col(place[key]).getField(key) for key in dict.fromkeys((field.name, field.source))]
-        return F.coalesce(*found, *([F.col("key")] if field.kind is Kind.ID else []))
+        given = F.coalesce(*found, *([F.col("key")] if field.kind is Kind.ID else []))
+        # Spark hands out what is no finite number with quotes.
+        return F.when(F.startswith(given, F.lit('"')), F.regexp_replace(given, _NOT_FINITE, "$1")).otherwise(given)
 
-    return F.array(*(text(field) for field in fields))
+    return [text(field) for field in fields]
+
+
+def _answer(number: int) -> str:
+    """The column of what a field holds; names of fields may be those of other columns."""
+    return f"_answer{number}"
 
 
 def _own(key: str) -> Column:
@@ -129,9 +140,10 @@ def _own(key: str) -> Column:
     return F.when(said != "", said)
 
 
-def _event_id(fields: Sequence[LeadField]) -> Column:
+def _event_id() -> Column:
     own = F.when(_usable_id(F.col("_own_id")), F.col("_own_id"))
-    lead = F.when(F.length(F.col("_answers")[0]) <= _MOST_ID, F.replace(F.col("_answers")[0], F.lit("\0"), F.lit("")))
+    answer = F.col(_answer(0))
+    lead = F.when(F.length(answer) <= _MOST_ID, F.replace(answer, F.lit("\0"), F.lit("")))
     text = F.lower(F.hex(F.xxhash64("value")))
     in_file = F.concat_ws("/", "file", lead, text)
     return F.coalesce(own, F.when(F.col("file").isNotNull(), in_file), F.replace("origin", F.lit("/"), F.lit("-")))
@@ -185,12 +197,13 @@ def _not_json(value: Column) -> Column:
 
 def _nested(fields: Sequence[LeadField]) -> Column:
     """The fault of the first text that is an object or a list."""
-    texts = [(i, f) for i, f in enumerate(fields) if f.kind in (Kind.ID, Kind.CATEGORY)]
-    named = F.array(*(F.struct(F.lit(f.name).alias("name"), F.col("_answers")[i].alias("text")) for i, f in texts))
+    texts = [(F.col(_answer(i)), f) for i, f in enumerate(fields) if f.kind in (Kind.ID, Kind.CATEGORY)]
+    suspect = any_of(F.startswith(text, F.lit(mark)) for text, _ in texts for mark in "[{")
+    named = F.array(*(F.struct(F.lit(f.name).alias("name"), text.alias("text")) for text, f in texts))
     nested = F.filter(named, lambda s: _is_nested(s["text"]))
     # A sentence names its value several times: outside of a lambda, each time with all that finds it.
     told = F.transform(nested, lambda s: sentence(F.concat(s["name"], F.lit(" is an object or a list")), s["text"]))
-    return F.get(told, F.lit(0))
+    return F.when(suspect, F.get(told, F.lit(0)))
 
 
 def _is_nested(text: Column) -> Column:
@@ -203,20 +216,29 @@ def _late_faults(fields: Sequence[LeadField]) -> Column:
     """Faults that tell less than those of the values."""
     asked = [i for i, f in enumerate(fields) if f.kind in (Kind.NUMERIC, Kind.CATEGORY)]
     return F.coalesce(
-        F.when(F.json_array_length(_listed(F.col("value"))) != 1, "the event is more than one JSON value"),
-        F.when(F.json_array_length(_listed(F.col("value"))).isNull(), "the event goes on after its JSON object"),
+        F.when(F.col("_values") != 1, "the event is more than one JSON value"),
+        F.when(F.col("_values").isNull(), "the event goes on after its JSON object"),
         F.when(~_usable_id(F.col("_own_id")), sentence(F.lit("event_id is of no use"), F.col("_own_id"))),
         F.when(
             F.col("_own_time").isNotNull() & ~F.coalesce(_in_range(_said_time()), F.lit(False)),
             sentence(F.lit("event_time is no ISO timestamp from 1970 to tomorrow"), F.col("_own_time")),
         ),
-        F.when(all_null([F.col("_answers")[i] for i in asked]), UNANSWERED),
+        F.when(all_null([F.col(_answer(i)) for i in asked]), UNANSWERED),
     )
 
 
 def all_null(columns: Iterable[Column]) -> Column:
     """Whether none of the columns holds a value."""
-    return F.coalesce(*(c.cast("string") for c in columns), F.lit(None).cast("string")).isNull()
+    return F.coalesce(*(F.when(c.isNotNull(), True) for c in columns), F.lit(None).cast("boolean")).isNull()
+
+
+def _values(value: Column) -> Column:
+    """How many JSON values a text holds that begins with an object; null where what follows is none.
+
+    Where the first closing brace is the end there is one, and nothing to parse again.
+    """
+    end = F.rtrim(value)
+    return F.when(F.instr(end, "}") == F.length(end), 1).otherwise(F.json_array_length(_listed(value)))
 
 
 def _listed(value: Column) -> Column:

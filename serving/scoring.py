@@ -141,7 +141,7 @@ def _unknown_categories(model: PipelineModel, columns: Sequence[str]) -> Column:
         if index in columns
     ]
     unseen = F.array(*(F.col(name).isNotNull() & (F.col(index) >= count) for name, index, count in seen))
-    return F.size(F.filter(unseen, lambda is_unseen: is_unseen)) if seen else F.lit(0)
+    return F.size(F.array_remove(unseen, False)) if seen else F.lit(0)
 
 
 def input_columns(model: PipelineModel) -> tuple[str, ...]:

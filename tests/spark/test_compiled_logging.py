@@ -32,7 +32,7 @@ def settings(tmp_path_factory, spark):
         leads = small_leads(spark, 40)
         with mlflow.start_run():
             logged = log_model(model, FIELDS, leads)
-            tags = log_compiled(logged, model, FIELDS, leads)
+            tags = log_compiled(logged, model, FIELDS, leads).tags
             number = register_model(settings.model_name, logged, tags)
         connect(settings).set_registered_model_alias(settings.model_name, "Production", str(number))
         write_files(leads.drop("Bought"), Path(settings.stream), files=2)
@@ -146,7 +146,8 @@ def test_a_model_that_differs_from_spark_is_not_logged(spark, settings, monkeypa
     address = resolve(connect(settings), settings.model_name).uri
     monkeypatch.setattr("pipelines.compiled.parity", lambda *_: parity_module.Parity(20, 0.3, 0))
     with mlflow.start_run() as run, caplog.at_level(logging.WARNING):
-        tags = log_compiled(LoggedModel(address, 0), model, FIELDS, leads)
-    assert tags == {"compiled": "differs", "compiled_difference": "0.3"}
+        compiled = log_compiled(LoggedModel(address, 0), model, FIELDS, leads)
+    assert compiled.tags == {"compiled": "differs", "compiled_difference": "0.3"}
+    assert compiled.scorer is None
     assert "differs from Spark by 0.3" in caplog.text
     assert mlflow.search_logged_models(filter_string=f"source_run_id='{run.info.run_id}'", output_format="list") == []

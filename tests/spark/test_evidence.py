@@ -12,12 +12,13 @@ from evaluation.bootstrap import intervals
 from evaluation.leakage import LeakFound, OnLeak
 from evaluation.metrics import evaluate
 from evaluation.scored_sample import collect_scored, score_with
+from evaluation.scorers import spark_scorer
 from features.contract import Contract
 from features.contract_file import parse_yaml
 from features.splits import with_group
 from features.stages import ForestParams, forest_of, params_of, pipeline, scored_columns
 from pipelines.datasets import Prepared
-from pipelines.evidence import log_evidence
+from pipelines.evidence import evidence_columns, log_evidence
 from pipelines.leaks import check_leaks
 from tests.leads import SMALL, small_contract, small_leads
 
@@ -53,13 +54,20 @@ def left(run_id):
     )
 
 
+def scored_by(model, data, contract):
+    scored = model.transform(data.test)
+    return scored.select(*evidence_columns(scored, contract))
+
+
 @pytest.fixture(scope="module")
 def leaky(store, data):
     """The evidence of a forest on a set with a field that is declared late."""
     fields = small_contract().feature_set("leaky")
     model = pipeline(fields, PARAMS, "Bought").fit(data.train)
     with mlflow.start_run() as run:
-        metrics = log_evidence(small_contract(), data, model, fields, "forest; test leads")
+        scored = scored_by(model, data, small_contract())
+        explain = spark_scorer(model, data.test.sparkSession)
+        metrics = log_evidence(small_contract(), data, model, fields, scored, "forest; test leads", explain)
     return SimpleNamespace(metrics=metrics, model=model, **vars(left(run.info.run_id)))
 
 
@@ -91,7 +99,7 @@ def test_explanations_are_left_out_on_request_and_slices_follow_the_contract(sto
     fields = sliced.feature_set("available")
     model = pipeline(fields, PARAMS, "Bought").fit(data.train)
     with mlflow.start_run() as run:
-        log_evidence(sliced, data, model, fields, "forest; test leads", explain=False)
+        log_evidence(sliced, data, model, fields, scored_by(model, data, sliced), "forest; test leads")
     found = left(run.info.run_id)
     assert {"slices.json", "plots/slices_City.png"} <= found.paths
     assert "importance.json" not in found.paths

@@ -2,11 +2,13 @@
 
 import random
 
+import pyarrow as pa
 import pytest
 from pyspark.sql import functions as F
 
 from evaluation.dependence import dependence_report
 from evaluation.permutation import permutation_importance
+from evaluation.scorers import field_columns, spark_scorer
 from features.contract import Contract
 from features.contract_file import parse_yaml
 from features.splits import with_group
@@ -49,13 +51,26 @@ def model(spark):
 
 
 @pytest.fixture(scope="module")
-def importance(model, leads):
-    return permutation_importance(model, leads, FIELDS, "Bought", {"Seconds": 0.6, "City": 0.4})
+def score(model, spark):
+    return spark_scorer(model, spark)
 
 
 @pytest.fixture(scope="module")
-def dependence(model, leads):
-    return dependence_report(model, leads, FIELDS, ["Seconds", "City", "Idle"])
+def importance(score, leads):
+    return permutation_importance(score, leads, FIELDS, "Bought", {"Seconds": 0.6, "City": 0.4})
+
+
+@pytest.fixture(scope="module")
+def dependence(score, leads):
+    return dependence_report(score, leads, FIELDS, ["Seconds", "City", "Idle"])
+
+
+def test_spark_scores_a_table_in_its_order(score, model, leads):
+    table = leads.select(*field_columns(FIELDS)).toArrow().slice(0, 50)
+    backwards = table.take(pa.array(range(table.num_rows - 1, -1, -1)))
+    assert list(score(backwards)) == list(score(table))[::-1]
+    own = model.transform(leads).select(positive_probability().alias("p")).toPandas()["p"]
+    assert sorted(score(table)) == pytest.approx(sorted(own[:50]))
 
 
 def test_shuffling_a_field_that_matters_costs_area(importance):
@@ -71,8 +86,8 @@ def test_importance_stands_beside_the_share_of_impurity(importance):
     assert {f.field: f.impurity_share for f in importance.fields} == {"Seconds": 0.6, "City": 0.4, "Idle": 0.0}
 
 
-def test_equal_seeds_shuffle_alike(importance, model, leads):
-    again = permutation_importance(model, leads.repartition(3), FIELDS, "Bought", {"Seconds": 0.6, "City": 0.4})
+def test_equal_seeds_shuffle_alike(importance, score, leads):
+    again = permutation_importance(score, leads.repartition(3), FIELDS, "Bought", {"Seconds": 0.6, "City": 0.4})
     assert again == importance
 
 

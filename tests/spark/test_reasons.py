@@ -45,7 +45,7 @@ def settings(tmp_path_factory, spark):
         leads = small_leads(spark, 40)
         with mlflow.start_run():
             logged = log_model(model, FIELDS, leads)
-            number = register_model(settings.model_name, logged, log_compiled(logged, model, FIELDS, leads))
+            number = register_model(settings.model_name, logged, log_compiled(logged, model, FIELDS, leads).tags)
         connect(settings).set_registered_model_alias(settings.model_name, "Production", str(number))
         write_files(leads, Path(settings.stream), files=2)
         yield settings
