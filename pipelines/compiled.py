@@ -11,21 +11,25 @@ from typing import Any
 
 import mlflow
 import pandas as pd
+import pyarrow as pa
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
-from pyspark.ml import PipelineModel
 from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
 
+from evaluation.samples import bounded
+from evaluation.scorers import field_columns
 from features.contract import LeadField
 from pipelines.settings import ROOT
 from pipelines.tracking import LoggedModel, model_signature
 from serving.compiled.artifact import ADDRESS, DIFFERENCE, DIFFERS, FOLDER, OK, REFUSED, STATE
 from serving.compiled.compiling import compile_saved
 from serving.compiled.errors import CannotCompile
-from serving.compiled.parity import Parity, parity
+from serving.compiled.parity import GRADE, PROBABILITY, Parity, parity_with
 from serving.compiled.scorer import CompiledScorer
 
 NAME = "compiled"
+COMPARED = 100_000
 PACKAGES = ("mlflow", "numpy", "onnx", "onnxruntime", "pandas", "pyarrow", "pydantic")
 # Code that the model carries: these modules, and those of serving.compiled that loading and scoring need.
 CARRIED = ("features/errors.py", "serving/errors.py")
@@ -62,26 +66,32 @@ class LoggedCompiled:
     scorer: CompiledScorer | None = None
 
 
-def log_compiled(
-    logged: LoggedModel, model: PipelineModel, fields: tuple[LeadField, ...], leads: DataFrame
-) -> LoggedCompiled:
-    """Compile a logged pipeline, compare it with Spark on `leads`, and log it to the active run as `compiled`.
+def log_compiled(logged: LoggedModel, fields: tuple[LeadField, ...], scored: DataFrame) -> LoggedCompiled:
+    """Compile a logged pipeline, compare it with Spark, and log it to the active run as `compiled`.
 
-    The tags are set on the run as well.
+    `scored` are leads with the fields, `lead_group`, what Spark serves as `probability` (double) and, where the model
+    gives it, `grade`; at most about 100,000 of them are compared, on the driver. The tags are set on the run as well.
     """
     start = time.monotonic()
     try:
         scorer = compile_logged(logged.uri, fields)
     except CannotCompile as error:
         return LoggedCompiled(_told({STATE: f"{REFUSED}: {error}"}, f"no compiled scorer: {error}"))
-    found = parity(model, scorer, leads)
+    found = parity_with(_compared_leads(scored, fields), scorer)
     tags = {DIFFERENCE: f"{found.max_difference:.3g}"}
     if not found.passed:
         return LoggedCompiled(_told({**tags, STATE: DIFFERS}, f"no compiled scorer: {_difference(found)}"))
-    rows = leads.select(*(f.name for f in fields)).limit(2).toPandas()
+    rows = scored.select(*field_columns(fields)).limit(2).toPandas()
     info = log_scorer(scorer, fields, rows, {"spark_model": logged.uri, "run_id": _run_id(), **tags})
     mlflow.log_metrics({"compiled_difference": found.max_difference, "log_compiled_seconds": time.monotonic() - start})
     return LoggedCompiled(_told({**tags, STATE: OK, ADDRESS: info.model_uri}), scorer)
+
+
+def _compared_leads(scored: DataFrame, fields: tuple[LeadField, ...]) -> pa.Table:
+    """The leads to compare on, with Spark's scores."""
+    grade = F.col("grade") if "grade" in scored.columns else F.lit(None).cast("string")
+    spark = [F.col("probability").alias(PROBABILITY), grade.alias(GRADE)]
+    return bounded(scored, COMPARED).leads.select(*field_columns(fields), *spark).toArrow()
 
 
 def compile_logged(uri: str, fields: tuple[LeadField, ...] = ()) -> CompiledScorer:

@@ -65,8 +65,6 @@ def report(
     tags = _tags(contract, data, fitted)
     mlflow.set_tags(tags)
     logged = log_model(fitted.model, fitted.fields, data.test)
-    compiled = log_compiled(logged, fitted.model, fitted.fields, data.test)
-    tags |= compiled.tags
     metrics = {
         "fit_seconds": fitted.servable.fit_seconds,
         "calibration_seconds": fitted.servable.calibration_seconds,
@@ -77,6 +75,8 @@ def report(
         try:
             found = evaluate(scored, contract.label.name)
             if side == "test":
+                compiled = log_compiled(logged, fitted.fields, scored)
+                tags |= compiled.tags
                 found |= _log_pictures(scored, contract, fitted, run.info.run_id)
                 explain_by = _scorer(fitted.model, compiled.scorer, leads) if explain else None
                 subject = _subject(fitted, run.info.run_id)
@@ -126,9 +126,12 @@ def _subject(fitted: Fitted, run_id: str) -> str:
 
 
 def _scored(fitted: Fitted, leads: DataFrame, contract: Contract) -> DataFrame:
-    """What metrics and evidence read, and the forest's own probability beside the served one."""
+    """What metrics and evidence read, the model's fields, and the forest's own probability beside the served one."""
     scored = fitted.model.transform(leads)
-    return scored.select(*evidence_columns(scored, contract), positive_probability().alias(UNCALIBRATED))
+    read = evidence_columns(scored, contract)
+    known = scored.select(*read).columns
+    fields = [f.name for f in fitted.fields if f.name not in known]
+    return scored.select(*read, *fields, positive_probability().alias(UNCALIBRATED))
 
 
 def _scorer(model: PipelineModel, compiled: CompiledScorer | None, leads: DataFrame) -> Scorer:

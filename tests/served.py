@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from pyspark.ml import PipelineModel
 from pyspark.sql import DataFrame, SparkSession
 
-from features.stages import ForestParams, pipeline
+from features.stages import ForestParams, pipeline, scored_columns
 from pipelines.settings import Settings
 from pipelines.tracking import connect, log_model, register_model
 from tests.leads import SMALL, small_contract, small_leads
@@ -21,6 +21,14 @@ def small_model(spark: SparkSession, trees: int = 3) -> PipelineModel:
     contract = small_contract()
     stages = pipeline(contract.feature_set("available"), ForestParams(trees=trees, depth=3), contract.label.name)
     return stages.fit(small_leads(spark))
+
+
+def scored_by_spark(model: PipelineModel, leads: DataFrame) -> DataFrame:
+    """The small leads beside what a pipeline without grades serves for them."""
+    scored = model.transform(leads)
+    return scored.select(
+        *(f.name for f in small_contract().feature_set("available")), *scored_columns(scored, "Bought")
+    )
 
 
 @contextmanager

@@ -1,8 +1,8 @@
-"""Proof that a compiled scorer gives what the Spark pipeline gives, lead by lead, in one Spark job."""
+"""Proof that a compiled scorer gives what the Spark pipeline gives, lead by lead."""
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +18,8 @@ from serving.compiled.scorer import CompiledScorer
 
 TOLERANCE = 1e-6
 SHOWN = 5
-_SPARK, _GRADE = "__spark_probability", "__spark_grade"
+# Columns that hold what Spark gave.
+PROBABILITY, GRADE = "__spark_probability", "__spark_grade"
 
 
 @dataclass(frozen=True)
@@ -44,9 +45,19 @@ def parity(model: PipelineModel, compiled: CompiledScorer, leads: DataFrame, tol
     # An uncalibrated model serves the forest's own probability.
     served = F.col("calibrated") if "calibrated" in scored.columns else vector_to_array(F.col("probability"))[1]
     grade = F.col("grade") if "grade" in scored.columns else F.lit(None).cast("string")
-    both = scored.select(*names, served.alias(_SPARK), grade.alias(_GRADE))
+    both = scored.select(*names, served.alias(PROBABILITY), grade.alias(GRADE))
     shipped = ship(leads.sparkSession, compiled)
     parts = both.mapInArrow(_comparing(shipped, names), "rows long, gap double, grades long, worst string").collect()
+    return _summed([part.asDict() for part in parts], tolerance)
+
+
+def parity_with(scored: pa.Table, compiled: CompiledScorer, tolerance: float = TOLERANCE) -> Parity:
+    """Compare with what Spark gave: leads with the model's fields, PROBABILITY (double) and GRADE (string)."""
+    names = compiled.description.fields
+    return _summed([_compared(batch, compiled, names) for batch in scored.to_batches() if batch.num_rows], tolerance)
+
+
+def _summed(parts: Sequence[Mapping[str, Any]], tolerance: float) -> Parity:
     worst = sorted((row for p in parts for row in json.loads(p["worst"])), key=lambda row: -row["difference"])[:SHOWN]
     return Parity(
         sum(p["rows"] for p in parts),
@@ -69,20 +80,24 @@ def _comparing(shipped: Shipped, names: tuple[str, ...]) -> Any:
     def compare(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         scorer = shipped.load()
         for batch in batches:
-            if not batch.num_rows:
-                continue
-            scores = scorer.score(batch)
-            spark = np.asarray(batch.column(_SPARK).to_numpy(zero_copy_only=False), np.float64)
-            gap = differences(spark, scores.probability)
-            pairs = zip(batch.column(_GRADE).to_pylist(), scores.grades().to_pylist(), strict=True)
-            order = [int(i) for i in np.argsort(-gap)[:SHOWN] if gap[i] > 0]
-            worst = [_described(batch, names, i, float(gap[i]), float(scores.probability[i])) for i in order]
-            row = {"rows": batch.num_rows, "gap": float(gap.max()), "grades": sum(a != b for a, b in pairs)}
-            yield pa.RecordBatch.from_pylist([{**row, "worst": json.dumps(worst)}])
+            if batch.num_rows:
+                yield pa.RecordBatch.from_pylist([_compared(batch, scorer, names)])
 
     return compare
 
 
+def _compared(batch: pa.RecordBatch, scorer: CompiledScorer, names: tuple[str, ...]) -> dict[str, Any]:
+    """Rows, the largest gap, how many grades differ, and the leads that differ most (as JSON)."""
+    scores = scorer.score(batch)
+    spark = np.array(batch.column(PROBABILITY).to_numpy(zero_copy_only=False), np.float64)
+    gap = differences(spark, scores.probability)
+    pairs = zip(batch.column(GRADE).to_pylist(), scores.grades().to_pylist(), strict=True)
+    order = [int(i) for i in np.argsort(-gap)[:SHOWN] if gap[i] > 0]
+    worst = [_described(batch, names, i, float(gap[i]), float(scores.probability[i])) for i in order]
+    grades = sum(a != b for a, b in pairs)
+    return {"rows": batch.num_rows, "gap": float(gap.max()), "grades": grades, "worst": json.dumps(worst)}
+
+
 def _described(batch: pa.RecordBatch, names: tuple[str, ...], row: int, gap: float, found: float) -> dict[str, Any]:
     lead = {name: str(batch.column(name)[row].as_py())[:60] for name in names}
-    return {"difference": gap, "spark": batch.column(_SPARK)[row].as_py(), "compiled": found, "lead": lead}
+    return {"difference": gap, "spark": batch.column(PROBABILITY)[row].as_py(), "compiled": found, "lead": lead}

@@ -17,7 +17,7 @@ from features.stages import ForestParams, encoder_stages, pipeline
 from serving.compiled.compiling import compile_saved
 from serving.compiled.errors import CannotCompile
 from serving.compiled.in_spark import scored_by_compiled
-from serving.compiled.parity import parity
+from serving.compiled.parity import GRADE, PROBABILITY, parity, parity_with
 from serving.compiled.scorer import CompiledScorer
 from serving.registry import ResolvedVersion
 from serving.scoring import UnfitLeads, scored
@@ -116,6 +116,16 @@ def test_a_scorer_that_differs_fails_parity_and_names_the_lead(spark, graded, co
     found = parity(graded, wrong, small_leads(spark, 50))
     assert not found.passed
     assert set(found.worst[0]["lead"]) == {"Visits", "Seconds", "City"}
+
+
+def test_scores_that_are_there_are_compared_without_spark(spark, graded, compiled):
+    leads = small_leads(spark, 30).toArrow()
+    scores = compiled.score(leads)
+    off = scores.probability + np.eye(30)[7] * 1e-3
+    there = leads.append_column(PROBABILITY, pa.array(off)).append_column(GRADE, scores.grades())
+    found = parity_with(there, compiled)
+    assert (found.rows, found.max_difference, found.grades_differ) == (30, pytest.approx(1e-3), 0)
+    assert found.worst[0]["lead"]["City"] == str(leads["City"][7].as_py())
 
 
 def test_scoring_no_lead_at_all_is_no_proof(spark, graded, compiled):

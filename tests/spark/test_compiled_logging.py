@@ -18,7 +18,7 @@ from serving.compiled.local import BadDataset
 from serving.ownership import NotOurs
 from serving.registry import resolve
 from tests.leads import small_contract, small_leads
-from tests.served import served, small_model, write_files
+from tests.served import scored_by_spark, served, small_model, write_files
 
 FIELDS = small_contract().feature_set("available")
 LEAD = {"Visits": 3.0, "Seconds": 120.0, "City": "Mumbai"}
@@ -32,7 +32,7 @@ def settings(tmp_path_factory, spark):
         leads = small_leads(spark, 40)
         with mlflow.start_run():
             logged = log_model(model, FIELDS, leads)
-            tags = log_compiled(logged, model, FIELDS, leads).tags
+            tags = log_compiled(logged, FIELDS, scored_by_spark(model, leads)).tags
             number = register_model(settings.model_name, logged, tags)
         connect(settings).set_registered_model_alias(settings.model_name, "Production", str(number))
         write_files(leads.drop("Bought"), Path(settings.stream), files=2)
@@ -144,9 +144,9 @@ def test_local_scoring_that_fails_leaves_nothing(settings, tmp_path):
 def test_a_model_that_differs_from_spark_is_not_logged(spark, settings, monkeypatch, caplog):
     model, leads = small_model(spark), small_leads(spark, 20)
     address = resolve(connect(settings), settings.model_name).uri
-    monkeypatch.setattr("pipelines.compiled.parity", lambda *_: parity_module.Parity(20, 0.3, 0))
+    monkeypatch.setattr("pipelines.compiled.parity_with", lambda *_: parity_module.Parity(20, 0.3, 0))
     with mlflow.start_run() as run, caplog.at_level(logging.WARNING):
-        compiled = log_compiled(LoggedModel(address, 0), model, FIELDS, leads)
+        compiled = log_compiled(LoggedModel(address, 0), FIELDS, scored_by_spark(model, leads))
     assert compiled.tags == {"compiled": "differs", "compiled_difference": "0.3"}
     assert compiled.scorer is None
     assert "differs from Spark by 0.3" in caplog.text

@@ -31,7 +31,7 @@ from serving.kafka_sink import kafka_rows
 from serving.registry import resolve
 from tests.forests import enumerated
 from tests.leads import small_contract, small_leads
-from tests.served import served, small_model, write_files
+from tests.served import scored_by_spark, served, small_model, write_files
 
 FIELDS = small_contract().feature_set("available")
 LEAD = {"Visits": 7.0, "Seconds": 620.0, "City": "Mumbai"}
@@ -45,7 +45,9 @@ def settings(tmp_path_factory, spark):
         leads = small_leads(spark, 40)
         with mlflow.start_run():
             logged = log_model(model, FIELDS, leads)
-            number = register_model(settings.model_name, logged, log_compiled(logged, model, FIELDS, leads).tags)
+            number = register_model(
+                settings.model_name, logged, log_compiled(logged, FIELDS, scored_by_spark(model, leads)).tags
+            )
         connect(settings).set_registered_model_alias(settings.model_name, "Production", str(number))
         write_files(leads, Path(settings.stream), files=2)
         yield settings
