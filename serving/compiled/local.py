@@ -24,6 +24,7 @@ from serving.ownership import MARKER, NotOurs
 from serving.registry import ResolvedVersion
 
 BATCH_ROWS = 65_536
+READ_BYTES = 1 << 20  # of a column at a time
 ROWS_PER_FILE = 4_000_000
 
 Item = TypeVar("Item")
@@ -53,7 +54,9 @@ class Place:
             raise BadDataset(f"{uri} cannot be opened without Spark ({error}); score with engine=compiled.") from None
 
     def entries(self) -> list[pafs.FileInfo]:
-        """What the folder holds; nothing where it is not there."""
+        """What the folder holds; nothing where it is not there. BadDataset where the path is that of a file."""
+        if self.files.get_file_info(self.path).is_file:
+            raise BadDataset(f"{self.path} is a file; name a folder (of leads: the one that the file lies in).")
         return list(self.files.get_file_info(pafs.FileSelector(self.path, allow_not_found=True)))
 
 
@@ -104,13 +107,14 @@ def score_dataset(
     _delete(place.files, staged)
     try:
         place.files.create_dir(staged, recursive=True)
-        scan = leads.to_batches(columns=columns, batch_size=batch_rows, batch_readahead=4, fragment_readahead=1)
+        schema = pa.schema([leads.schema.field(name) for name in columns])
+        scan = _batches(leads, schema, batch_rows, use_threads=threads > 2)
 
         def score(batch: pa.RecordBatch) -> pa.RecordBatch:
             return scored_batch(batch, compiled, version, contract, now, reasons)
 
         with ThreadPoolExecutor(threads) as pool:
-            empty = score(pa.RecordBatch.from_pylist([], pa.schema([leads.schema.field(name) for name in columns])))
+            empty = score(pa.RecordBatch.from_pylist([], schema))
             rows = _write(place.files, staged, empty.schema, _in_order(pool, score, scan, ahead=2 * threads))
         about = {"kind": kind, "model": version.name, "version": str(version.version), "source": source}
         with place.files.open_output_stream(posixpath.join(staged, MARKER)) as out:
@@ -159,12 +163,36 @@ def _dataset(source: str, compiled: CompiledScorer, contract: Contract) -> Any:
     place = Place.of(source)
     if not place.entries():
         raise BadDataset(f"there are no Parquet files at {source}; name a folder that holds leads.")
-    words = [f.name for f in contract.fields if f.kind is Kind.CATEGORY and f.name in compiled.description.fields]
+    words = {f.name for f in contract.fields if f.kind is Kind.CATEGORY and f.name in compiled.description.fields}
     form = ds.ParquetFileFormat(read_options=ds.ParquetReadOptions(dictionary_columns=words))
     try:
         return ds.dataset(place.path, filesystem=place.files, format=form)
     except (pa.ArrowInvalid, OSError) as error:
         raise BadDataset(f"{source} holds no Parquet files ({str(error).splitlines()[0][:200]}).") from error
+
+
+def _batches(leads: Any, schema: pa.Schema, rows: int, use_threads: bool) -> Iterator[pa.RecordBatch]:
+    """Batches of the files, one file after the other, in one schema.
+
+    Arrow's scanner of a whole dataset holds whole row groups of several files decoded, whatever it is asked to read
+    ahead. A column that a file lacks is null, and one of another type is cast, as that scanner does.
+    """
+    for fragment in leads.get_fragments():
+        there = fragment.physical_schema.names
+        held = [field for field in schema if field.name in there]
+        words = [field.name for field in held if pa.types.is_dictionary(field.type)]
+        with pq.ParquetFile(
+            fragment.path, filesystem=leads.filesystem, read_dictionary=words, buffer_size=READ_BYTES
+        ) as file:
+            for batch in file.iter_batches(rows, columns=[field.name for field in held], use_threads=use_threads):
+                yield pa.RecordBatch.from_arrays([_as(batch, field) for field in schema], schema=schema)
+
+
+def _as(batch: pa.RecordBatch, field: pa.Field) -> pa.Array:
+    if field.name not in batch.schema.names:
+        return pa.nulls(batch.num_rows, field.type)
+    column = batch.column(field.name)
+    return column if column.type == field.type else column.cast(field.type)
 
 
 def _columns(schema: pa.Schema, compiled: CompiledScorer, contract: Contract) -> list[str]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import mlflow
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -104,6 +105,33 @@ def test_local_scores_have_the_types_of_spark_scores(spark, settings, tmp_path):
     run_score(spark, settings, output=str(tmp_path / "spark"), engine=Engine.COMPILED)
     run_score_locally(settings, output=str(tmp_path / "local"))
     assert spark.read.parquet(str(tmp_path / "local")).dtypes == spark.read.parquet(str(tmp_path / "spark")).dtypes
+
+
+def test_files_that_lack_a_column_or_carry_whole_numbers_score_as_in_one_schema(settings, tmp_path):
+    whole = pq.read_table(settings.stream)
+    (tmp_path / "split").mkdir()
+    visits = whole["Visits"].combine_chunks().cast(pa.int64(), safe=False)
+    numbered = whole.set_column(whole.column_names.index("Visits"), "Visits", visits)
+    pq.write_table(whole.slice(0, 20), tmp_path / "split" / "0.parquet")
+    pq.write_table(numbered.slice(20, 10), tmp_path / "split" / "1.parquet")
+    pq.write_table(whole.slice(30).drop_columns("City"), tmp_path / "split" / "2.parquet")
+    run_score_locally(settings, str(tmp_path / "split"), str(tmp_path / "scores"))
+    run_score_locally(settings, output=str(tmp_path / "usual"))
+    found, usual = by_id(tmp_path / "scores"), by_id(tmp_path / "usual")
+    unanswered = load_compiled(resolve(connect(settings), settings.model_name))
+    for place, lead in enumerate(whole.to_pylist()):
+        expected = usual[lead["LeadId"]]
+        if place >= 30:
+            expected = unanswered.score_one({"Visits": lead["Visits"], "Seconds": lead["Seconds"], "City": None})
+            expected = (expected["score"], expected["probability"], expected["prediction"], 2)
+        assert found[lead["LeadId"]] == expected
+
+
+@pytest.mark.parametrize("asked", [("leads.parquet", "out"), ("in", "leads.parquet")])
+def test_a_file_in_the_place_of_a_folder_is_named(settings, tmp_path, asked):
+    (tmp_path / "leads.parquet").write_bytes(b"")
+    with pytest.raises(BadDataset, match=r"leads\.parquet is a file; name a folder"):
+        run_score_locally(settings, *(str(tmp_path / name) for name in asked))
 
 
 def test_auto_takes_the_compiled_scorer_where_there_is_one(spark, settings, tmp_path):
