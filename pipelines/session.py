@@ -17,6 +17,7 @@ from pyspark.sql import SparkSession
 
 from features.errors import LeadScoringError
 from features.storage import Storage
+from pipelines.class_archive import archive_options
 from pipelines.package import PACKAGE, write_package
 from pipelines.settings import CODE, ROOT, Settings
 
@@ -26,6 +27,7 @@ JARS = ROOT / ".jars" / "spark"
 KAFKA_PACKAGE = "org.apache.spark:spark-sql-kafka-0-10_2.13:4.2.0"
 # Java interprets methods of more than 8,000 bytes for ever; those that Spark makes of a wide plan are longer.
 COMPILE_ALL = "-XX:-DontCompileHugeMethods"
+JAVA_OPTIONS = f"-Dlog4j2.configurationFile={LOGGING} -XX:+UseParallelGC {COMPILE_ALL}"
 CHECKPOINT_FILES = "org.apache.spark.sql.execution.streaming.checkpointing.FileSystemBasedCheckpointFileManager"
 
 
@@ -58,12 +60,11 @@ def build_session(settings: Settings, name: str = "lead-scoring", *, kafka: bool
     submitted = "SPARK_ENV_LOADED" in os.environ or "PYSPARK_GATEWAY_PORT" in os.environ
     given = _submitted_settings() if submitted else {"spark.master": settings.master or "local[*]"}
     one_machine = given.get("spark.master", "local").startswith("local")
-    if not submitted:
-        check_java()
+    java = "" if submitted else check_java()
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     if one_machine:
         os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
-    defaults = _for_small_data(settings) if one_machine else _for_a_cluster(settings)
+    defaults = _for_small_data(settings, java) if one_machine else _for_a_cluster(settings)
     options = {k: v for k, v in (EVERYWHERE | defaults).items() if not submitted or k not in given}
     builder = SparkSession.builder.appName(name)
     if not submitted:
@@ -88,8 +89,8 @@ EVERYWHERE = {
 }
 
 
-def _for_small_data(settings: Settings) -> dict[str, str]:
-    """Settings for one machine and data that fits it."""
+def _for_small_data(settings: Settings, java: str) -> dict[str, str]:
+    """Settings for one machine and data that fits it; `java` is what Java says of its version."""
     cores = os.cpu_count() or 1
     return {
         "spark.driver.memory": settings.driver_memory,
@@ -100,7 +101,7 @@ def _for_small_data(settings: Settings) -> dict[str, str]:
         "spark.default.parallelism": str(max(2, cores)),
         # The default manager starts about 30 processes a micro-batch on a local disk.
         "spark.sql.streaming.checkpointFileManagerClass": CHECKPOINT_FILES,
-        "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={LOGGING} -XX:+UseParallelGC {COMPILE_ALL}",
+        "spark.driver.extraJavaOptions": f"{JAVA_OPTIONS}{archive_options(java) if java else ''}",
     }
 
 
@@ -146,8 +147,8 @@ def _reach_executors(spark: SparkSession) -> None:
         tempfile.tempdir = str(folder)
 
 
-def check_java() -> int:
-    """The major version of the Java that Spark will run on; JavaMissing says how to install one."""
+def check_java() -> str:
+    """What the Java that Spark will run on says of its version; JavaMissing says how to install one."""
     home = os.environ.get("JAVA_HOME")
     java = os.path.join(home, "bin", "java") if home else shutil.which("java")
     remedy = (
@@ -162,4 +163,4 @@ def check_java() -> int:
     if not match or int(match[1]) not in SUPPORTED_JAVA:
         found = f"Java {match[1]}" if match else f"{java}, which does not say its version,"
         raise JavaMissing(f"Spark needs Java 17 (or 21) and found {found}. {remedy}")
-    return int(match[1])
+    return said
