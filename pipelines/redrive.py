@@ -1,6 +1,7 @@
-"""redrive: replay dead letters after a fix of the contract or the data, each of them once."""
+"""redrive: replay dead letters after a fix of the contract or the data, or of the receiver, each of them once."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -11,17 +12,26 @@ from features.storage import Storage, join
 from pipelines.commands import Switch, run_command
 from pipelines.session import spark_session
 from pipelines.settings import Settings
-from pipelines.stream_options import TOPIC, Connections
-from serving.dead_letters import REFUSED
+from pipelines.stream_options import TOPIC, Connections, UnfitOptions
+from serving.dead_letters import REFUSED, UNDELIVERED
 from serving.kafka import KafkaOptions
-from serving.redrive import FolderTarget, NoDeadLetters, Replay, TopicTarget, refused_letters
+from serving.redeliver import redeliver
+from serving.redrive import FolderTarget, NoDeadLetters, Replay, TopicTarget, letters_of
 from serving.redrive import redrive as replay
 from serving.sources import FileFormat
+from serving.webhook import WebhookOptions
 
 LETTER_JSON = (
     "event_id string, lead string, event_time timestamp, origin string, position long, raw string, reason string, "
     "failed_at timestamp, query string, kind string"
 )
+
+
+class LetterKind(StrEnum):
+    """Which dead letters: events that the contract refused, or hot leads that the webhook did not take."""
+
+    REFUSED = REFUSED
+    UNDELIVERED = UNDELIVERED
 
 
 @dataclass(frozen=True)
@@ -34,6 +44,8 @@ class RedriveOptions:
     kafka: KafkaOptions | None = None
     ledger: str = ""
     dry_run: bool = False
+    kind: LetterKind = LetterKind.REFUSED
+    webhook: WebhookOptions | None = None
 
 
 def redrive(
@@ -42,12 +54,19 @@ def redrive(
     format: Annotated[FileFormat, typer.Option(help="files of a target folder: parquet or json")] = FileFormat.PARQUET,
     ledger: Annotated[str, typer.Option(help="folder of what was replayed; empty: data/redriven")] = "",
     dry_run: Annotated[Switch, typer.Option(help="say what would be replayed, and change nothing")] = Switch.FALSE,
+    kind: Annotated[
+        LetterKind, typer.Option(help="refused: to the stream; undelivered: to the webhook")
+    ] = LetterKind.REFUSED,
 ) -> None:
-    """Judge refused events again by the contract as it is now, and hand those that are good to the stream, once."""
-    settings = Settings()
+    """Hand refused events that the contract accepts by now to the stream, or undelivered hot leads to the webhook."""
+    settings, connections = Settings(), Connections()
+    if kind is LetterKind.UNDELIVERED and target:
+        raise UnfitOptions("kind=undelivered goes to the webhook (LEADS_WEBHOOK_URL); leave target out.")
     topics = [place for place in (source, target) if place.startswith(TOPIC)]
-    kafka = Connections().kafka_options() if topics else None
-    options = RedriveOptions(source, target, format, kafka, ledger, bool(dry_run))
+    kafka = connections.kafka_options() if topics else None
+    # The leads are hot already: they were when they were posted first.
+    webhook = connections.webhook_options(hot=0) if kind is LetterKind.UNDELIVERED else None
+    options = RedriveOptions(source, target, format, kafka, ledger, bool(dry_run), kind, webhook)
     with spark_session(settings, "redrive", kafka=kafka is not None) as spark:
         found = run_redrive(spark, settings, options)
         print(f"{'dry run, nothing changed: ' if options.dry_run else ''}{found}")
@@ -56,6 +75,10 @@ def redrive(
 def run_redrive(spark: SparkSession, settings: Settings, options: RedriveOptions = RedriveOptions()) -> Replay:
     """Replay what can be replayed; NoDeadLetters where there are none at the source."""
     contract, storage = settings.contract(), Storage(spark)
+    letters = _letters(spark, storage, options.source or join(settings.data, "dead-letters", "stream"), options)
+    ledger = options.ledger or join(settings.data, "redriven")
+    if options.webhook is not None:
+        return redeliver(letters, options.webhook, storage, ledger, options.dry_run)
     place = options.target or settings.stream
     target: FolderTarget | TopicTarget
     if place.startswith(TOPIC):
@@ -64,8 +87,6 @@ def run_redrive(spark: SparkSession, settings: Settings, options: RedriveOptions
         raise NoDeadLetters("format=csv has no room for event ids; give format=parquet or format=json.")
     else:
         target = FolderTarget(storage, place, options.format)
-    letters = _letters(spark, storage, options.source or join(settings.data, "dead-letters", "stream"), options)
-    ledger = options.ledger or join(settings.data, "redriven")
     return replay(letters, contract, target, storage, ledger, options.dry_run)
 
 
@@ -74,10 +95,10 @@ def _letters(spark: SparkSession, storage: Storage, source: str, options: Redriv
         reader = spark.read.format("kafka").options(**_cluster(options).client(), startingOffsets="earliest")
         records = reader.option("subscribe", source.removeprefix(TOPIC)).load()
         letters = records.select(F.from_json(F.col("value").cast("string"), LETTER_JSON).alias("letter"))
-        return letters.select("letter.*").where(F.coalesce("kind", F.lit(REFUSED)) == REFUSED)
-    if not storage.list(join(source, f"kind={REFUSED}")):
-        raise NoDeadLetters(f"{source} holds no refused events; name the dead-letter folder of a stream.")
-    return refused_letters(spark.read.parquet(source))
+        return letters.select("letter.*").where(F.coalesce("kind", F.lit(REFUSED)) == str(options.kind))
+    if not storage.list(join(source, f"kind={options.kind}")):
+        raise NoDeadLetters(f"{source} holds no {options.kind} events; name the dead-letter folder of a stream.")
+    return letters_of(spark.read.parquet(source), options.kind)
 
 
 def _cluster(options: RedriveOptions) -> KafkaOptions:

@@ -128,9 +128,9 @@ def redrive(
         judged.unpersist()
 
 
-def refused_letters(folder: DataFrame) -> DataFrame:
-    """The refused events among the Parquet dead letters of all kinds."""
-    return folder.where(F.col("kind") == REFUSED).select(*DEAD_LETTER_COLUMNS)
+def letters_of(folder: DataFrame, kind: str = REFUSED) -> DataFrame:
+    """The letters of a kind among the Parquet dead letters of all kinds."""
+    return folder.where(F.col("kind") == kind).select(*DEAD_LETTER_COLUMNS)
 
 
 def _reasons(judged: DataFrame) -> dict[str, int]:

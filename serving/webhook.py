@@ -85,7 +85,7 @@ class WebhookSink:
         time_text = F.date_format("event_time", "yyyy-MM-dd'T'HH:mm:ss.SSSSSSXXX").alias("event_time")
         rows = hot.select("event_id", time_text, "origin", body).toLocalIterator()
         letters, taken = [], 0
-        for letter in self._post_all(rows):
+        for letter in Courier(self.options, self.stop).deliver(rows):
             if letter is None:
                 taken += 1
             else:
@@ -96,8 +96,19 @@ class WebhookSink:
             self.undelivered.clear(number, UNDELIVERED)
         return taken
 
-    def _post_all(self, rows: Iterable[Any]) -> Iterator[Letter | None]:
-        """A letter per event that was not taken, None per event that was; a bounded number is in the air."""
+
+@dataclass(frozen=True)
+class Courier:
+    """Posts events side by side, tries again, and gives up in bounded time or when `stop` is set."""
+
+    options: WebhookOptions
+    stop: threading.Event
+
+    def deliver(self, rows: Iterable[Any]) -> Iterator[Letter | None]:
+        """A letter per event that was not taken, None per event that was, in their order.
+
+        Rows have `event_id`, `event_time` (ISO text), `origin` and `body` (JSON); a bounded number is in the air.
+        """
         deadline, rows = time.monotonic() + self.options.batch_seconds, iter(rows)
         with ThreadPoolExecutor(self.options.parallel) as pool, _session(self.options) as session:
             while chunk := list(itertools.islice(rows, 16 * self.options.parallel)):

@@ -8,7 +8,7 @@ import pytest
 from features.storage import Storage
 from serving.dead_letters import DeadLetterFolder, DeadLetterSink
 from serving.events import events
-from serving.redrive import FolderTarget, redrive, refused_letters
+from serving.redrive import FolderTarget, letters_of, redrive
 from serving.sources import FileFormat, FileOptions, file_arrivals
 from tests.leads import small_contract
 from tests.scored import scored_rows
@@ -25,7 +25,7 @@ def letters(spark, tmp_path):
     ]
     folder = str(tmp_path / "dead")
     DeadLetterSink(DeadLetterFolder(Storage(spark), folder, "q"), "q").write(scored_rows(spark, *rows), 0)
-    return refused_letters(spark.read.parquet(folder))
+    return letters_of(spark.read.parquet(folder))
 
 
 @pytest.fixture

@@ -10,7 +10,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from features.storage import Storage
-from serving.dead_letters import DeadLetterFolder
+from serving import redeliver as redeliver_module
+from serving.dead_letters import UNDELIVERED, DeadLetterFolder
+from serving.redeliver import redeliver
+from serving.redrive import letters_of
 from serving.webhook import TOKEN_VARIABLE, WebhookOptions, WebhookSink
 from tests.scored import scored_rows
 
@@ -139,3 +142,53 @@ def test_an_id_with_line_breaks_cannot_add_a_header(spark, crm, open_sink):
     open_sink(crm.url).write(scored_rows(spark, {"event_id": "a\r\nX-Admin: 1"}), 0)
     assert crm.keys() == {"a\\r\\nX-Admin: 1": 1}
     assert "X-Admin" not in crm.seen[0][1]
+
+
+@pytest.fixture
+def missed(spark, crm, open_sink, tmp_path):
+    """Three hot leads whom the receiver did not take; the letters about them."""
+    crm.answers = {f"e-{i}": [503] for i in range(3)}
+    rows = scored_rows(spark, *({"score": 80.0 + i} for i in range(3)))
+    assert open_sink(crm.url, attempts=1).write(rows, 0) == 0
+    crm.seen.clear()
+    return lambda: letters_of(spark.read.parquet(str(tmp_path / "dead")), UNDELIVERED)
+
+
+@pytest.fixture
+def again(spark, crm, tmp_path, missed):
+    options = WebhookOptions(url=crm.url, attempts=1)
+    return lambda **how: redeliver(missed(), options, Storage(spark), str(tmp_path / "ledger"), **how)
+
+
+def test_undelivered_leads_are_posted_again_as_they_were(crm, again):
+    crm.answers = {}
+    assert (again().replayed, crm.keys()) == (3, {"e-0": 1, "e-1": 1, "e-2": 1})
+    assert sorted(body["score"] for _, _, body in crm.seen) == [80.0, 81.0, 82.0]
+
+
+def test_a_lead_that_was_taken_is_not_posted_by_a_later_redrive(crm, again):
+    crm.answers = {"e-1": [503, 200]}
+    first, second = again(), again()
+    assert (first.replayed, first.refused) == (2, {"not delivered: HTTP 503 after 1 attempts": 1})
+    assert (second.found, second.replayed, second.before) == (3, 1, 2)
+    assert crm.keys() == {"e-0": 1, "e-1": 2, "e-2": 1}
+
+
+def test_a_lead_with_two_letters_is_posted_once(spark, crm, again, open_sink):
+    open_sink(crm.url, attempts=1).write(scored_rows(spark, {"score": 95.0}), 1)
+    crm.answers = {}
+    crm.seen.clear()
+    assert again().found == 3
+    assert [body["score"] for key, _, body in crm.seen if key == "e-0"] == [95.0]
+
+
+def test_a_receiver_that_takes_nothing_is_not_asked_about_the_rest(crm, again, monkeypatch):
+    monkeypatch.setattr(redeliver_module, "CHUNK", 2)
+    found = again()
+    assert len(crm.seen) == 2
+    assert found.refused["not tried, as the receiver took none before"] == 1
+
+
+def test_a_dry_run_posts_nothing(crm, again, tmp_path):
+    assert again(dry_run=True).replayed == 3
+    assert (crm.seen, (tmp_path / "ledger").exists()) == ([], False)
