@@ -52,7 +52,7 @@ def class_archive(
     if archive.is_file():
         print("Spark's classes are archived")
         return
-    print("Archiving Spark's classes (once, about a minute)", flush=True)
+    print("Archiving Spark's classes (once, about two minutes)", flush=True)
     FOLDER.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="lead-scoring-classes-") as name:
         made = Path(name) / "made.jsa"
