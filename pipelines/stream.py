@@ -4,7 +4,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from types import FrameType
 from typing import Annotated
@@ -192,7 +192,9 @@ def stop_on_signals() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
     def ask(number: int, frame: FrameType | None) -> None:
-        print("stopping at the end of this micro-batch", flush=True)
+        # Not print: a signal may come while the log is within a print of its own, which does not bear a second one.
+        with suppress(OSError):
+            os.write(2, b"stopping at the end of this micro-batch\n")
         stop.set()
         restore()
 
