@@ -158,8 +158,10 @@ class Running:
         """Let the query commit the batch or epoch in hand and begin no other; called again, it only looks after it.
 
         Spark's `stop` marks a query as ended, which its loop looks at between two batches, and then interrupts the
-        batch. This does the first half, and the second only where the query waits for its trigger. Where a Spark
-        version has no such mark, BatchWriter refuses the next batch; a real-time query then ends within its epoch.
+        batch. This does the first half, and the second only where a query of micro-batches waits for its trigger; one
+        in real-time mode waits for none, and tasks of an epoch that is interrupted go on sending beside those of its
+        repetition. Where a Spark version has no such mark, BatchWriter refuses the next batch; a real-time query then
+        ends within its epoch.
         """
         if self.asked is None:
             self.asked = time.monotonic()
@@ -167,7 +169,7 @@ class Running:
                 self.writer.halt.set()
             if not mark_as_ended(self.query) and self.writer is None:
                 self.query.stop()
-        elif not self.query.status["isTriggerActive"]:
+        elif self.writer is not None and not self.query.status["isTriggerActive"]:
             self.query.stop()
 
     def end_now(self) -> None:
