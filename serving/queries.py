@@ -124,6 +124,39 @@ class BatchWriter:
         return measures(of_files=self.dead_letters is not None and self.dead_letters.files is not None)
 
 
+@dataclass(frozen=True)
+class Loop:
+    """Java's side of a query: the state that its loop looks at between two batches, the mark that ends it, its thread.
+
+    Fetched once, when the query starts: a failure to find them at its end would pass for a query that has ended.
+    """
+
+    state: Any
+    ended: Any
+    thread: Any
+
+    @classmethod
+    def of(cls, query: StreamingQuery) -> "Loop | None":
+        """The loop of a query; None where this Spark has no such parts."""
+        try:
+            execution: Any = query._jsq.streamingQuery()
+            runtime: Any = SparkContext._active_spark_context._jvm  # type: ignore[union-attr]
+            for part in RUNTIME.split("."):
+                runtime = getattr(runtime, part)
+            ended = getattr(getattr(runtime, "TERMINATED$"), "MODULE$")
+            return cls(execution.state(), ended, execution.queryExecutionThread())
+        except Exception:  # another attribute, or another class behind it: AttributeError, TypeError, Py4J's own
+            return None
+
+    def mark_as_ended(self) -> None:
+        """Have the loop begin no other batch."""
+        self.state.set(self.ended)
+
+    def works(self) -> bool:
+        """Whether the loop's thread still runs."""
+        return bool(self.thread.isAlive())
+
+
 @dataclass
 class Running:
     """A query that was started, with what it writes by (None in real-time mode, where the plan itself writes)."""
@@ -131,6 +164,14 @@ class Running:
     query: StreamingQuery
     writer: BatchWriter | None
     asked: float | None = None
+    loop: Loop | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.loop = Loop.of(self.query)
+
+    def works(self) -> bool:
+        """Whether the query still runs a batch or an epoch, or may begin one."""
+        return self.loop.works() if self.loop else bool(self.query.isActive)
 
     def ended(self, seconds: float) -> bool:
         """Wait up to `seconds` for the end; whether it has come.
@@ -149,7 +190,7 @@ class Running:
             if self.writer is None or not self.writer.refused:
                 raise
             return True
-        if over and self.asked is not None and works_on(self.query):
+        if over and self.asked is not None and self.works():
             time.sleep(seconds)  # a query that is marked as ended counts as such while its last batch runs
             return False
         return over
@@ -167,7 +208,9 @@ class Running:
             self.asked = time.monotonic()
             if self.writer is not None:
                 self.writer.halt.set()
-            if not mark_as_ended(self.query) and self.writer is None:
+            if self.loop is not None:
+                self.loop.mark_as_ended()
+            elif self.writer is None:
                 self.query.stop()
         elif self.writer is not None and not self.query.status["isTriggerActive"]:
             self.query.stop()
@@ -176,7 +219,7 @@ class Running:
         """End the query within its batch or epoch, which is repeated at the next start; nothing where it has ended."""
         if self.query.isActive or self.asked is not None:
             self.query.stop()
-        if self.writer is not None and self.writer.port is not None and not works_on(self.query):
+        if self.writer is not None and self.writer.port is not None and not self.works():
             callback_sockets.close(self.writer.port)
             self.writer.port = None
 
@@ -219,27 +262,6 @@ def start_real_time(plan: DataFrame, client: dict[str, str], checkpoint: str, ep
     epoch: dict[str, Any] = {"realTime": f"{epoch_ms} milliseconds"}  # PySpark's type hints lack it
     stream = plan.writeStream.format("kafka").options(**client).option("checkpointLocation", checkpoint)
     return Running(stream.outputMode("update").trigger(**epoch).start(), None)
-
-
-def mark_as_ended(query: StreamingQuery) -> bool:
-    """Tell Spark's loop to begin no other batch; False where this Spark has no such mark."""
-    try:
-        runtime: Any = SparkContext._active_spark_context._jvm  # type: ignore[union-attr]
-        for part in RUNTIME.split("."):
-            runtime = getattr(runtime, part)
-        ended = getattr(getattr(runtime, "TERMINATED$"), "MODULE$")
-        query._jsq.streamingQuery().state().set(ended)
-    except Exception:  # the attribute, or the class behind it, is another one: AttributeError, TypeError, Py4J's own
-        return False
-    return True
-
-
-def works_on(query: StreamingQuery) -> bool:
-    """Whether the thread of a query still runs."""
-    try:
-        return bool(query._jsq.streamingQuery().queryExecutionThread().isAlive())
-    except Exception:  # as in `mark_as_ended`
-        return bool(query.isActive)
 
 
 def _leave_failures_to_the_caller(spark: SparkSession) -> None:
