@@ -12,6 +12,7 @@ from pathlib import Path
 import mlflow
 import pytest
 
+from pipelines.stream import MLFLOW_PATIENCE
 from serving.ownership import OtherQuery
 from tests.services import MlflowServer
 from tests.trials import WAIT_SECONDS, Trial
@@ -84,9 +85,11 @@ def test_after_the_checkpoint_was_lost_a_new_one_doubles_nothing_in_postgresql(t
 
 
 @pytest.fixture
-def registry(trial: Trial) -> Iterator[MlflowServer]:
-    """MLflow's server on the trial's own store, running."""
+def registry(trial: Trial, monkeypatch: pytest.MonkeyPatch) -> Iterator[MlflowServer]:
+    """MLflow's server on the trial's own store, running, asked as patiently as the command `stream` asks."""
     before = mlflow.get_tracking_uri()
+    for name, value in MLFLOW_PATIENCE.items():
+        monkeypatch.setenv(name, value)
     with MlflowServer(trial.place.folder) as server:
         mlflow.set_tracking_uri(server.uri)
         yield server
