@@ -2,12 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
-from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
+from pyspark.sql import Column as SparkColumn
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.metrics import roc_auc_score
 
@@ -16,7 +14,7 @@ from features.splits import fold_of
 
 # Enough to order fields by what they add; a hundredth of the work of the forest that is served.
 TREES, DEPTH, LEAST_LEADS = 20, 8, 5
-FOLDS = 3
+HELD, FOLDS = "__held", 3
 
 
 @dataclass(frozen=True)
@@ -30,21 +28,22 @@ class ForestsWithout:
     fields: int = 0
 
 
-def forests_without(leads: DataFrame, fields: Sequence[LeadField], label: str, seed: int = 0) -> ForestsWithout:
-    """Fit one small forest on all `fields` and one without each of them.
+def held_out(seed: int = 0) -> SparkColumn:
+    """Whether a lead is of the third of the groups that is held out; repeats of a lead stay on one side."""
+    return (fold_of(FOLDS, seed) == 0).alias(HELD)
 
-    `leads` carries the fields, the label and `lead_group`; it comes to the driver, and so must be bounded. One group
-    in three is held out for the area; repeats of a lead stay on one side. Where a side has one class only, no forest
-    is fitted and the area is 0.5.
+
+def forests_without(rows: pd.DataFrame, fields: Sequence[LeadField], label: str, seed: int = 0) -> ForestsWithout:
+    """Fit one small forest on all `fields` and one without each of them; areas are of the leads held out.
+
+    `rows` are leads with the fields, the label (0, 1) and the column `held_out`. Where a side has one class only, no
+    forest is fitted and the area is 0.5.
     """
-    held = (fold_of(FOLDS, seed) == 0).alias("__held")
-    asked = leads.select(*(F.col(f.name) for f in fields), F.col(label).cast("int").alias("__label"), held)
-    rows: Any = asked.toPandas()
-    seen, unseen = rows[~rows["__held"]], rows[rows["__held"]]
-    if seen["__label"].nunique() < 2 or unseen["__label"].nunique() < 2:
+    seen, unseen = rows[~rows[HELD]], rows[rows[HELD]]
+    sides = seen[label].to_numpy(), unseen[label].to_numpy()
+    if any(len(np.unique(side)) < 2 for side in sides):
         return ForestsWithout(0.5, {}, fields=len(fields))
-    columns = {f.name: _column(f, seen, unseen) for f in fields}
-    sides = seen["__label"].to_numpy(), unseen["__label"].to_numpy()
+    columns = {f.name: _column(f, seen, unseen, label) for f in fields}
     names = list(columns) if len(columns) > 1 else []
     without = {name: _area([c for n, c in columns.items() if n != name], *sides, seed) for name in names}
     return ForestsWithout(_area(list(columns.values()), *sides, seed), without, TREES, DEPTH, len(fields))
@@ -53,7 +52,7 @@ def forests_without(leads: DataFrame, fields: Sequence[LeadField], label: str, s
 Column = tuple[np.ndarray, np.ndarray]
 
 
-def _column(field: LeadField, seen: pd.DataFrame, unseen: pd.DataFrame) -> Column:
+def _column(field: LeadField, seen: pd.DataFrame, unseen: pd.DataFrame, label: str) -> Column:
     """A field's numbers on both sides, NaN where it is missing.
 
     Words are numbered by the share of converted leads among the seen ones with the word: a tree then finds the best
@@ -63,7 +62,7 @@ def _column(field: LeadField, seen: pd.DataFrame, unseen: pd.DataFrame) -> Colum
     if field.kind is Kind.NUMERIC:
         numbers = [pd.to_numeric(side[field.name]).to_numpy(np.float64) for side in (seen, unseen)]
     else:
-        rates = seen.groupby(field.name)["__label"].mean().rank(method="first")
+        rates = seen.groupby(field.name)[label].mean().rank(method="first")
         numbers = [side[field.name].map(rates).to_numpy(np.float64) for side in (seen, unseen)]
     first, second = (np.where(np.isinf(n), np.sign(n) * np.finfo(np.float32).max, n) for n in numbers)
     return first, second

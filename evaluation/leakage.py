@@ -14,8 +14,8 @@ from pyspark.sql import functions as F
 
 from evaluation.curves import wilson_interval
 from evaluation.errors import EvaluationError
-from evaluation.field_alone import FieldAlone, fields_alone
-from evaluation.forest_without import ForestsWithout, forests_without
+from evaluation.field_alone import FieldAlone, columns_alone, fields_alone
+from evaluation.forest_without import ForestsWithout, forests_without, held_out
 from evaluation.samples import bounded
 from features.contract import Contract, Kind, LeadField
 from features.splits import GROUP
@@ -108,17 +108,14 @@ def probe_leaks(
     Both sides are prepared leads with `lead_group`. A small forest is fitted without each field, but for fields that
     name leads one by one. Leads of one class accuse nobody.
     """
-    sample = bounded(train, SAMPLE, seed=seed)
-    leads = sample.leads.cache()
-    try:
-        alone = fields_alone(leads, contract, fields, seed)
-        # A word that names its lead tells a forest nothing of another lead.
-        naming = {f.name for f in alone if _names_leads(f)}
-        forests = ForestsWithout(0.5, {})
-        if seen := [f for f in fields if f.name not in naming]:
-            forests = forests_without(leads, seen, contract.label.name, seed)
-    finally:
-        leads.unpersist()
+    sample, label = bounded(train, SAMPLE, seed=seed), contract.label.name
+    rows: Any = sample.leads.select(*columns_alone(contract, fields, seed), held_out(seed)).toPandas()
+    alone = fields_alone(rows, contract, fields)
+    # A word that names its lead tells a forest nothing of another lead.
+    naming = {f.name for f in alone if _names_leads(f)}
+    forests = ForestsWithout(0.5, {})
+    if seen := [f for f in fields if f.name not in naming]:
+        forests = forests_without(rows, seen, label, seed)
     repeats = count_repeats(train, test, contract)
     late = tuple(contract.late_fields([f.name for f in fields]))
     found = tuple(judge_fields(alone, forests, late)) + tuple(_split_faults(repeats, contract))

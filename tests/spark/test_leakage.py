@@ -5,7 +5,7 @@ import csv
 import pytest
 from pyspark.sql import functions as F
 
-from evaluation.field_alone import fields_alone
+from evaluation.field_alone import columns_alone, fields_alone
 from evaluation.leakage import count_repeats, probe_leaks
 from features.contract import Contract, KnownAt
 from features.ingest import read_leads
@@ -144,5 +144,6 @@ def test_a_number_alone_has_the_area_that_its_pairs_give(spark):
     made = [(f"l{i}", float(i), y, 1.0, s, "Pune", "open", i) for i, (y, s) in enumerate(rows)]
     columns = "LeadId string, Number double, Bought int, Visits double, Seconds double, City string, Tag string, "
     leads = spark.createDataFrame(made, columns + "lead_group long")
-    seconds = next(f for f in fields_alone(leads, contract, contract.features) if f.name == "Seconds")
+    rows = leads.select(*columns_alone(contract, contract.features)).toPandas()
+    seconds = next(f for f in fields_alone(rows, contract, contract.features) if f.name == "Seconds")
     assert (seconds.filled, seconds.won_filled, seconds.auc) == (3, 2, pytest.approx(0.5))
