@@ -11,6 +11,14 @@ def place(tmp_path):
     return Workplace.at(tmp_path)
 
 
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """A place with prepared leads and no model."""
+    place = Workplace.at(tmp_path_factory.mktemp("prepared"))
+    place.must("prepare", "--csv", str(small_csv(place.folder / "leads.csv")), "--stream-files", "5")
+    return place
+
+
 def refused(ended):
     """The single line that a refused command says."""
     lines = [line for line in ended.stderr.splitlines() if line.startswith("error: ")]
@@ -25,13 +33,13 @@ def test_a_missing_csv_is_named_and_nothing_is_written(place):
     assert not place.data.exists()
 
 
-def test_a_refused_csv_leaves_the_prepared_data_in_place(place):
-    place.must("prepare", "--csv", str(small_csv(place.folder / "leads.csv")), "--stream-files", "5")
-    before = sorted(p.relative_to(place.data) for p in place.data.rglob("*.parquet"))
-    (place.folder / "broken.csv").write_text("Lead Id,Number\n1,2\n", encoding="utf-8")
-    said = refused(place.run("prepare", "--csv", str(place.folder / "broken.csv")))
+def test_a_refused_csv_leaves_the_prepared_data_in_place(prepared):
+    before = sorted(p.relative_to(prepared.data) for p in prepared.data.rglob("*.parquet"))
+    (prepared.folder / "broken.csv").write_text("Lead Id,Number\n1,2\n", encoding="utf-8")
+    said = refused(prepared.run("prepare", "--csv", str(prepared.folder / "broken.csv")))
     assert "Bought" in said
-    assert sorted(p.relative_to(place.data) for p in place.data.rglob("*.parquet")) == before
+    assert before
+    assert sorted(p.relative_to(prepared.data) for p in prepared.data.rglob("*.parquet")) == before
 
 
 def test_an_unknown_feature_set_is_answered_with_those_that_exist(place):
@@ -44,9 +52,8 @@ def test_a_tracking_server_that_does_not_answer_is_named(place):
 
 
 @pytest.mark.parametrize("entry", ["stream", "score"])
-def test_without_a_production_version_the_way_to_one_is_named(place, entry):
-    place.must("prepare", "--csv", str(small_csv(place.folder / "leads.csv")), "--stream-files", "5")
-    said = refused(place.run(entry))
+def test_without_a_production_version_the_way_to_one_is_named(prepared, entry):
+    said = refused(prepared.run(entry))
     assert "mlflow run . -e" in said
 
 

@@ -35,6 +35,6 @@ def test_the_notebook_shows_its_pictures_of_sample_leads(tmp_path: Path, monkeyp
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     manager = ThisInterpreter()
     client = NotebookClient(notebook, km=manager, timeout=300, resources={"metadata": {"path": str(ROOT)}})
-    client.execute()
+    client.execute(cleanup_kc=True)  # a manager that was handed in is not ended otherwise
     shown = [o for c in notebook.cells if c.cell_type == "code" for o in c.outputs if "image/png" in o.get("data", {})]
     assert len(shown) == 5
