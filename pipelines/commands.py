@@ -18,6 +18,10 @@ JAVA_ENDED = (
 )
 
 
+# Parameters that people write passwords into, though they are asked not to.
+ADDRESSES = ("dsn", "url")
+
+
 class Switch(StrEnum):
     """A true/false parameter that takes its value in words, as `mlflow run -P name=value` passes it."""
 
@@ -45,13 +49,19 @@ def run_command(function: Callable[..., Any]) -> None:
     except ValidationError as error:
         for fault in error.errors():
             where = ".".join(str(part) for part in fault["loc"])
-            print(f"error: {where}: {fault['msg']} (found {fault['input']!r})", file=sys.stderr)
+            print(f"error: {where}: {fault['msg']}{_found(where, fault['input'])}", file=sys.stderr)
         sys.exit(2)
     except Exception as error:
         if not java_has_ended(error):
             raise
         print(f"error: {JAVA_ENDED}", file=sys.stderr)
         sys.exit(1)
+
+
+def _found(where: str, value: object) -> str:
+    """What was found instead, where it is one value that holds no secret: an address may, and so may all values."""
+    is_told = isinstance(value, str | int | float) and not where.endswith(ADDRESSES)
+    return f" (found {value!r})" if is_told else ""
 
 
 def java_has_ended(error: BaseException | None) -> bool:

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from evaluation.tpe import SearchSpace
 from features.contract import Contract
@@ -160,7 +161,8 @@ def scored_table(scores: DataFrame, contract: Contract, rows: int = 10) -> Table
         table.add_column("main reason", overflow="fold")
     for row in best:
         why = [_main_reason(row[COLUMN])] if told else []
-        table.add_row(*(_cell(row[column]) for column in shown), *why)
+        # Words of a lead are no markup.
+        table.add_row(*(Text(word) for word in [*(_cell(row[column]) for column in shown), *why]))
     return table
 
 

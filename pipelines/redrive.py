@@ -49,7 +49,7 @@ class RedriveOptions:
 
 
 def redrive(
-    source: Annotated[str, typer.Option(help="a folder or kafka:TOPIC; empty: data/dead-letters/stream")] = "",
+    source: Annotated[str, typer.Option(help="a folder or kafka:TOPIC; empty: data/dead-letters")] = "",
     target: Annotated[str, typer.Option(help="folder or kafka:TOPIC that the stream reads; empty: data/stream")] = "",
     format: Annotated[FileFormat, typer.Option(help="files of a target folder: parquet or json")] = FileFormat.PARQUET,
     ledger: Annotated[str, typer.Option(help="folder of what was replayed; empty: data/redriven")] = "",
@@ -75,7 +75,7 @@ def redrive(
 def run_redrive(spark: SparkSession, settings: Settings, options: RedriveOptions = RedriveOptions()) -> Replay:
     """Replay what can be replayed; NoDeadLetters where there are none at the source."""
     contract, storage = settings.contract(), Storage(spark)
-    letters = _letters(spark, storage, options.source or join(settings.data, "dead-letters", "stream"), options)
+    letters = _letters(spark, storage, options.source or settings.dead_letters, options)
     ledger = options.ledger or join(settings.data, "redriven")
     if options.webhook is not None:
         return redeliver(letters, options.webhook, storage, ledger, options.dry_run)

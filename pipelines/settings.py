@@ -62,6 +62,11 @@ class Settings(BaseSettings):
         return join(self.data, "stream")
 
     @property
+    def dead_letters(self) -> str:
+        """Folder of the events that a stream refused or could not hand on."""
+        return join(self.data, "dead-letters")
+
+    @property
     def quarantine(self) -> str:
         """Folder of the rows that the contract refused."""
         return join(self.data, "quarantine")

@@ -171,7 +171,7 @@ def dead_letter_folder(spark: SparkSession, settings: Settings, options: StreamO
     """The folder of refused events; empty where they go to a topic."""
     if options.dead_letter_topic:
         return ""
-    return absolute(spark, options.dead_letters or join(settings.data, "dead-letters"))
+    return absolute(spark, options.dead_letters or settings.dead_letters)
 
 
 def session_settings(settings: Settings, options: StreamOptions) -> tuple[Settings, bool]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import reduce
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit, urlunsplit
 
 import mlflow
 import mlflow.models.utils
@@ -53,11 +54,17 @@ def connect(settings: Settings) -> MlflowClient:
             requests.get(f"{uri.rstrip('/')}/health", timeout=5)
         except requests.RequestException as error:
             raise TrackingUnreachable(
-                f"no MLflow tracking server answers at {uri} ({type(error).__name__}). Start it, correct "
+                f"no MLflow tracking server answers at {_shown(uri)} ({type(error).__name__}). Start it, correct "
                 "MLFLOW_TRACKING_URI, or unset it to use the embedded store."
             ) from None
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     return MlflowClient()
+
+
+def _shown(uri: str) -> str:
+    """An address without the user and password that it may carry."""
+    parts = urlsplit(uri)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 @contextlib.contextmanager

@@ -1,12 +1,14 @@
 """What every sink of scored leads is, and the console. The others: serving.lake, kafka_sink, postgres, webhook."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, ClassVar, Protocol
 
 from pyspark.sql import DataFrame, Observation
 from pyspark.sql import functions as F
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from serving.compiled.reasons import short
 from serving.errors import ServingError
@@ -51,7 +53,7 @@ class ConsoleSink:
         for column in scored.columns:
             table.add_column(column, overflow="fold")
         for row in best:
-            table.add_row(*(_shown(value) for value in row))
+            table.add_row(*(Text(_shown(value)) for value in row))  # words of a lead are no markup
         self.console.print(table)
         return rows
 
@@ -61,4 +63,6 @@ def _shown(value: Any) -> str:
         return short(value)
     if isinstance(value, float):
         return f"{value:.4g}"
-    return "" if value is None else str(value).split(".")[0]
+    if isinstance(value, datetime):
+        return value.isoformat(" ", "seconds")
+    return "" if value is None else "".join(c for c in str(value) if c.isprintable())

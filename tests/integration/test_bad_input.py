@@ -71,3 +71,22 @@ def test_a_broken_contract_is_answered_with_its_line(place):
     contract = place.folder / "leads.yaml"
     contract.write_text(contract.read_text(encoding="utf-8").replace("kind: order", "kind: odrer"), encoding="utf-8")
     assert "leads.yaml line 8" in refused(place.run("train"))
+
+
+@pytest.mark.parametrize(
+    ("sink", "address"),
+    [
+        ("postgres", {"LEADS_POSTGRES_DSN": "postgresql://sales:s3cret-word@127.0.0.1:9/leads"}),
+        ("webhook", {"LEADS_WEBHOOK_URL": "http://sales:s3cret-word@crm.example.com/leads"}),
+    ],
+)
+def test_an_address_with_a_password_is_refused_without_showing_it(place, sink, address):
+    ended = place.run("stream", "--sink", sink, **address)
+    assert "error: " in refused(ended)
+    assert "s3cret-word" not in ended.stdout + ended.stderr
+
+
+def test_a_tracking_address_is_named_without_its_password(place):
+    ended = place.run("train", MLFLOW_TRACKING_URI="http://sales:s3cret-word@127.0.0.1:9")
+    assert "http://127.0.0.1:9" in refused(ended)
+    assert "s3cret-word" not in ended.stdout + ended.stderr

@@ -15,6 +15,7 @@ import pytest
 from mlflow import MlflowClient
 from pyspark.ml import Pipeline, PipelineModel
 from pyspark.ml.classification import RandomForestClassifier
+from pyspark.ml.feature import SQLTransformer
 from pyspark.sql import SparkSession
 
 from features.stages import ForestParams, encoder_stages, forest
@@ -35,7 +36,7 @@ from tests.served import register_small, served, small_model, write_files
 from tests.service_process import free_ports
 
 FILES, PER_FILE, WAIT_SECONDS = 3, 10, 120
-GOOD, CONSTANT, TORN = 2, 3, 4
+GOOD, CONSTANT, TORN, OTHER_COLUMNS, NO_NUMBERS = range(2, 7)
 VERSION = ResolvedVersion("m", 1, "run", {})
 
 
@@ -46,6 +47,14 @@ def constant_model(spark: SparkSession) -> PipelineModel:
     return Pipeline(stages=[*encoder_stages(fields), roots]).fit(small_leads(spark))
 
 
+def model_of_other_columns(spark: SparkSession) -> PipelineModel:
+    """A forest of Visits2, Seconds2 and City2, which no contract knows."""
+    fields = small_contract().feature_set("available")
+    other = [f.model_copy(update={"name": f"{f.name}2"}) for f in fields]
+    leads = small_leads(spark).withColumnsRenamed({f.name: f"{f.name}2" for f in fields})
+    return Pipeline(stages=[*encoder_stages(other), forest(ForestParams(trees=2, depth=2), "Bought")]).fit(leads)
+
+
 @pytest.fixture(scope="module")
 def model(spark: SparkSession) -> PipelineModel:
     return small_model(spark)
@@ -53,10 +62,12 @@ def model(spark: SparkSession) -> PipelineModel:
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory, spark: SparkSession, model: PipelineModel) -> Iterator[Settings]:
-    """Three files of leads and four versions: two good ones, one of constant scores, one whose artifact is torn."""
+    """Three files of leads and six versions: two good ones, and one for each way to be of no use."""
     folder = tmp_path_factory.mktemp("reload")
+    no_numbers = SQLTransformer(statement="SELECT *, double('NaN') AS calibrated FROM __THIS__")
+    broken = PipelineModel([*model.stages, no_numbers])
     with served(spark, folder, model) as settings:
-        for other in (model, constant_model(spark), model):
+        for other in (model, constant_model(spark), model, model_of_other_columns(spark), broken):
             register_small(spark, settings, settings.model_name, other)
         torn = MlflowClient().get_model_version_download_uri(settings.model_name, str(TORN))
         for part in Path(torn.removeprefix("file://")).rglob("treesMetadata/*.parquet"):
@@ -151,7 +162,15 @@ def ready_once(port: int, holds: Callable[[int, dict], bool]) -> None:
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize(("bad", "why"), [(CONSTANT, "different leads the probability"), (TORN, "cannot be loaded")])
+@pytest.mark.parametrize(
+    ("bad", "why"),
+    [
+        (CONSTANT, "different leads the probability"),
+        (TORN, "cannot be loaded"),
+        (OTHER_COLUMNS, "takes Visits2, Seconds2, City2"),
+        (NO_NUMBERS, "gives nan as a probability"),
+    ],
+)
 def test_a_version_that_must_not_serve_is_refused_and_shown_and_the_last_one_goes_on(
     spark, settings, monkeypatch, bad, why
 ):
@@ -213,12 +232,8 @@ def test_a_model_of_the_contracts_leads_may_serve(spark, model):
 
 
 def test_a_model_of_other_columns_is_refused_by_their_names(spark):
-    fields = small_contract().feature_set("available")
-    other = [f.model_copy(update={"name": f"{f.name}2"}) for f in fields]
-    leads = small_leads(spark).withColumnsRenamed({f.name: f"{f.name}2" for f in fields})
-    stages = [*encoder_stages(other), forest(ForestParams(trees=2, depth=2), "Bought")]
     with pytest.raises(UnfitVersion, match="takes Visits2, Seconds2, City2"):
-        probe(spark, Pipeline(stages=stages).fit(leads), VERSION, small_contract())
+        probe(spark, model_of_other_columns(spark), VERSION, small_contract())
 
 
 @pytest.mark.parametrize("wrong", [None, float("nan"), float("inf"), 1.5, -0.1])

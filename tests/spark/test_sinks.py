@@ -1,15 +1,18 @@
 """The lake and the dead letters: a folder per batch, the same when a batch is repeated."""
 
 import datetime
+import io
 from pathlib import Path
 
 import pyarrow.dataset as ds
 import pytest
+from rich.console import Console
 
 from features.storage import Storage
 from serving.dead_letters import DEAD_LETTER_COLUMNS, DeadLetterFolder, DeadLetterSink
 from serving.lake import LakeSink
 from serving.retries import Patience
+from serving.sinks import ConsoleSink
 from tests.scored import scored_rows
 
 BAD = {"reason": "LeadId is missing", "raw": '{"Visits": 3}', "LeadId": None, "event_id": "bad"}
@@ -93,3 +96,16 @@ def test_patience_ends_by_raising_what_it_saw_last():
     with pytest.raises(OSError, match="try"):
         Patience(first=0.01, longest=0.02, total=0.2).retrying(lambda e: isinstance(e, OSError))(fail)
     assert len(tries) > 1
+
+
+@pytest.mark.parametrize("word", ["[/x]", "[red]", "<script>", "'); DROP TABLE", "St. Mary"])
+def test_the_console_shows_a_leads_words_as_they_are(spark, word):
+    console = Console(file=io.StringIO(), width=400)
+    ConsoleSink(console).write(scored_rows(spark, {"LeadId": word}), 0)
+    assert f"│ {word} " in console.file.getvalue()
+
+
+def test_the_console_leaves_out_what_steers_a_terminal(spark):
+    console = Console(file=io.StringIO(), width=400)
+    ConsoleSink(console).write(scored_rows(spark, {"LeadId": "a\x1b[2Jb"}), 0)
+    assert "│ a[2Jb " in console.file.getvalue()

@@ -17,6 +17,7 @@ from pyspark.sql import functions as F
 from rich.console import Console
 
 from features.storage import Storage
+from pipelines.redrive import run_redrive
 from pipelines.settings import Settings
 from pipelines.stream import StreamSummary, run_stream
 from pipelines.stream_options import StreamOptions
@@ -24,7 +25,7 @@ from serving.ownership import MARKER, Entangled, NotOurs, OtherQuery, Places, bi
 from serving.queries import BadTrigger, Batch, Durations, parse_trigger
 from serving.runtime.lease import CheckpointInUse, FileLock
 from serving.sources import BadSource
-from tests.leads import small_leads
+from tests.leads import SMALL, small_leads
 from tests.served import served, write_files
 
 FILES, PER_FILE = 3, 30
@@ -351,3 +352,15 @@ def test_a_quantile_of_durations_is_one_of_them():
     durations = Durations()
     durations.milliseconds.extend([10, 20, 30, 40])
     assert [durations.quantile(q) for q in (0.25, 0.5, 0.95)] == [10, 20, 40]
+
+
+def test_what_a_stream_refused_is_replayed_by_default_once_it_is_mended(spark, settings):
+    (Path(settings.stream) / "part-000.parquet").unlink()
+    far = small_leads(spark, 1).withColumn("Visits", F.lit(5000.0))
+    write_files(far, Path(settings.stream), 1)
+    assert run_to_end(spark, settings).rows == LEADS - PER_FILE
+    contract = Path(settings.data, "mended.yaml")
+    contract.write_text(SMALL.replace("max: 1000", "max: 9000"), encoding="utf-8")
+    mended = settings.model_copy(update={"contract_file": contract})
+    assert run_redrive(spark, mended).replayed == 1
+    assert run_to_end(spark, mended).rows == 1
