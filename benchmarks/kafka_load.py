@@ -21,7 +21,7 @@ PROCESSES = mp.get_context("spawn")
 STEP_SECONDS = 0.001
 QUIET_SECONDS = 15.0
 WAITING = 1_000_000
-BUNDLE = 500
+BUNDLE, MOMENTS = 500, 200
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ class Received:
     lost: int
     doubled: int
     unversioned: int
+    versions: frozenset[str]
     latency: npt.NDArray[np.float64]
     sent_at: npt.NDArray[np.int64]
     received_at: npt.NDArray[np.int64]
@@ -44,12 +45,22 @@ class Received:
 
     @property
     def keeps_up(self) -> bool:
-        """Whether nothing was lost and the last third waited no longer than the middle one (by half and 100 ms)."""
-        third = len(self.latency) // 3
-        if self.lost or not third:
+        """Whether nothing was lost, and no more events were on their way in the last third than in the middle one.
+
+        By three tenths and a tenth of a second's events: micro-batches come in bursts.
+        """
+        if self.lost or not self.sent:
             return False
-        middle, last = np.median(self.latency[third : 2 * third]), np.median(self.latency[-third:])
-        return bool(last <= 1.5 * middle + 100)
+        begin, end = int(self.sent_at[0]), int(self.sent_at[-1])
+        third, second = (end - begin) / 3, 1e9 * (self.sent - 1) / max(1, end - begin)
+        middle, last = (self._on_their_way(begin + n * third, begin + (n + 1) * third) for n in (1, 2))
+        return bool(last <= 1.3 * middle + 0.1 * second)
+
+    def _on_their_way(self, begin: float, end: float) -> float:
+        """Mean number of events that were sent and had not arrived, between two moments."""
+        moments = np.linspace(begin, end, MOMENTS)
+        sent, arrived = (np.searchsorted(np.sort(times), moments) for times in (self.sent_at, self.received_at))
+        return float(np.mean(sent - arrived))
 
     def gaps(self) -> npt.NDArray[np.float64]:
         """Seconds between two events that arrived one after the other."""
@@ -73,6 +84,7 @@ class Probe:
         sent: npt.NDArray[np.int64] | None = None
         at = np.zeros(round(rate * seconds), np.int64)
         doubled, unversioned, quiet_since = 0, 0, time.monotonic()
+        versions: set[str] = set()
         while sent is None or (np.count_nonzero(at) < len(sent) and time.monotonic() - quiet_since < QUIET_SECONDS):
             if sent is None and not outbox.empty():
                 sent, quiet_since = outbox.get(), time.monotonic()
@@ -80,19 +92,21 @@ class Probe:
                 arrived = self.inbox.get(timeout=0.2)
             except queue.Empty:
                 continue
-            for name, moment, versioned in arrived:
+            for name, moment, version in arrived:
                 own, number = name.rsplit("-", 1)
                 if own != mark:
                     continue
                 quiet_since = time.monotonic()
                 doubled += at[int(number)] > 0
-                unversioned += not versioned
+                unversioned += not version
+                versions.add(version)
                 at[int(number)] = at[int(number)] or moment
         sender.join()
         back = at > 0
         latency = (at[back] - sent[back]) / 1e6
         count = int(np.count_nonzero(back))
-        return Received(len(sent), count, len(sent) - count, int(doubled), unversioned, latency, sent, at[back])
+        lost, told = len(sent) - count, frozenset(versions)
+        return Received(len(sent), count, lost, int(doubled), unversioned, told, latency, sent, at[back])
 
 
 @contextmanager
@@ -147,7 +161,7 @@ def send(bootstrap: str, topic: str, values: list[str], rate: float, seconds: fl
 
 
 def receive(bootstrap: str, topic: str, inbox: Any, ready: Any) -> None:
-    """Put (event id, moment, whether it says which version scored it) of every message of a topic into the inbox."""
+    """Put (event id, moment, the version that scored it) of every message of a topic into the inbox."""
     consumer, arrived = _consumer(bootstrap, topic), []
     ready.set()
     while True:
@@ -155,7 +169,7 @@ def receive(bootstrap: str, topic: str, inbox: Any, ready: Any) -> None:
         if message is not None and message.error() is None:
             headers = dict(message.headers() or [])
             name = (headers.get("event_id") or message.key() or b"").decode()
-            arrived.append((name, time.time_ns(), "model_version" in headers))
+            arrived.append((name, time.time_ns(), headers.get("model_version", b"").decode()))
         if arrived and (message is None or len(arrived) >= BUNDLE):
             inbox.put(arrived)
             arrived = []

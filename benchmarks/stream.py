@@ -28,7 +28,7 @@ EPOCH_SECONDS = 60
 STEADY = {"micro-batch": 30.0, "real-time": 80.0}  # an epoch's end lies in every 80 seconds
 # Of real-time mode, the first epoch: Java compiles at its end what it runs at every end.
 WARM = {"micro-batch": 20.0, "real-time": EPOCH_SECONDS + 5.0}
-RATES = (2000, 4000, 8000, 16000, 32000)
+RATES, RATE_SECONDS = (2000, 4000, 8000, 16000, 32000), 30
 
 
 @dataclass
@@ -163,11 +163,11 @@ def _steady(bench: Bench, mode: str, seconds: float) -> Received:
 
 
 def _highest(bench: Bench, mode: str, rates: Sequence[int]) -> dict[int, Received]:
-    """Loads of 10 seconds at rising rates, up to the first that the stream does not keep up with."""
+    """Loads of half a minute at rising rates, up to the first that the stream does not keep up with."""
     found: dict[int, Received] = {}
     with _running(bench, f"rates-{mode}", mode) as load:
         for rate in rates:
-            found[rate] = load.load(bench.values, rate, 10, f"r{rate}")
+            found[rate] = load.load(bench.values, rate, RATE_SECONDS, f"r{rate}")
             if not found[rate].keeps_up:
                 break
     return found
@@ -183,6 +183,8 @@ def _reload(bench: Bench, mode: str, seconds: float) -> Received:
         found = load.load(bench.values, RELOAD_RATE, seconds, "reload")
         timer.join()
     promote(bench.place, 1)
+    if found.versions != {"1", "2"}:
+        raise RuntimeError(f"{mode}: the promotion did not fall into the load: scored by {sorted(found.versions)}")
     return found
 
 
@@ -233,7 +235,7 @@ def _publish(
             ],
         ),
         Table("Ratios", ratio),
-        Table("Highest rate without growing lag (loads of 10 s)", highest),
+        Table(f"Highest rate without growing lag (loads of {RATE_SECONDS} s)", highest),
         Table(f"A promotion under load, {RELOAD_RATE} events/s", reloaded),
     ]
     raw = {mode: asdict(load.spread) for mode, load in loads.items()}
