@@ -28,6 +28,7 @@ UNITS_MS = {"ms": 1, "millisecond": 1, "s": 1000, "second": 1000, "min": 60_000,
 KEPT_DURATIONS = 100_000
 SHORTEST_EPOCH_MS = 5000  # spark.sql.streaming.realTimeMode.minBatchDuration
 RUNTIME = "org.apache.spark.sql.execution.streaming.runtime"
+WAITS_FOR_TASKS = "org.apache.spark.scheduler.DAGScheduler.runJob"
 # They log, with a stack, what `wait` raises or what a stop interrupts.
 TALKATIVE = (
     f"{RUNTIME}.MicroBatchExecution",
@@ -126,7 +127,7 @@ class BatchWriter:
 
 @dataclass(frozen=True)
 class Loop:
-    """Java's side of a query: the state that its loop looks at between two batches, the mark that ends it, its thread.
+    """Java's side of a query: the state that its loop looks at, the mark that ends it, its thread, its progress lock.
 
     Fetched once, when the query starts: a failure to find them at its end would pass for a query that has ended.
     """
@@ -134,23 +135,43 @@ class Loop:
     state: Any
     ended: Any
     thread: Any
+    progress: Any
+    arrays: Any
 
     @classmethod
     def of(cls, query: StreamingQuery) -> "Loop | None":
         """The loop of a query; None where this Spark has no such parts."""
         try:
             execution: Any = query._jsq.streamingQuery()
-            runtime: Any = SparkContext._active_spark_context._jvm  # type: ignore[union-attr]
+            java: Any = SparkContext._active_spark_context._jvm  # type: ignore[union-attr]
+            runtime = java
             for part in RUNTIME.split("."):
                 runtime = getattr(runtime, part)
             ended = getattr(getattr(runtime, "TERMINATED$"), "MODULE$")
-            return cls(execution.state(), ended, execution.queryExecutionThread())
+            thread, progress = execution.queryExecutionThread(), execution.awaitProgressLock()
+            return cls(execution.state(), ended, thread, progress, java.java.util.Arrays)
         except Exception:  # another attribute, or another class behind it: AttributeError, TypeError, Py4J's own
             return None
 
     def mark_as_ended(self) -> None:
-        """Have the loop begin no other batch."""
+        """Have the loop begin no other batch; it lets go of one that it still plans."""
         self.state.set(self.ended)
+
+    def mark_once_it_runs(self) -> bool:
+        """Have the loop begin no other epoch, if the one in hand runs by now; whether it does.
+
+        A loop that finds itself ended after it has planned an epoch interrupts itself, and leaves the tasks, which it
+        sends off all the same, to themselves. Without its progress lock an epoch does not end, nor another one begin.
+        """
+        if not self.progress.tryLock():
+            return False
+        try:
+            runs = WAITS_FOR_TASKS in str(self.arrays.toString(self.thread.getStackTrace()))
+            if runs:
+                self.mark_as_ended()
+            return runs
+        finally:
+            self.progress.unlock()
 
     def works(self) -> bool:
         """Whether the loop's thread still runs."""
@@ -164,6 +185,7 @@ class Running:
     query: StreamingQuery
     writer: BatchWriter | None
     asked: float | None = None
+    marked: bool = False
     loop: Loop | None = field(init=False)
 
     def __post_init__(self) -> None:
@@ -201,19 +223,22 @@ class Running:
         Spark's `stop` marks a query as ended, which its loop looks at between two batches, and then interrupts the
         batch. This does the first half, and the second only where a query of micro-batches waits for its trigger; one
         in real-time mode waits for none, and tasks of an epoch that is interrupted go on sending beside those of its
-        repetition. Where a Spark version has no such mark, BatchWriter refuses the next batch; a real-time query then
-        ends within its epoch.
+        repetition: it is marked while its tasks run. A batch that is marked while it is planned is refused by
+        BatchWriter and repeated. Where a Spark version has no such mark, BatchWriter refuses the next batch; a
+        real-time query then ends within its epoch.
         """
         if self.asked is None:
             self.asked = time.monotonic()
             if self.writer is not None:
                 self.writer.halt.set()
-            if self.loop is not None:
-                self.loop.mark_as_ended()
-            elif self.writer is None:
+                if self.loop is not None:
+                    self.loop.mark_as_ended()
+            elif self.loop is None:
                 self.query.stop()
         elif self.writer is not None and not self.query.status["isTriggerActive"]:
             self.query.stop()
+        if self.writer is None and self.loop is not None and not self.marked:
+            self.marked = self.loop.mark_once_it_runs()
 
     def end_now(self) -> None:
         """End the query within its batch or epoch, which is repeated at the next start; nothing where it has ended."""
