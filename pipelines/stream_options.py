@@ -44,7 +44,7 @@ class StreamOptions(BaseModel, frozen=True, extra="forbid"):
     dead_letters: str = Field("", description="folder, or kafka:TOPIC, of refused events; empty: a default")
     checkpoint: str = Field("", description="folder of the query's progress; empty: data/checkpoints/...")
     mode: Mode = Field(Mode.MICRO_BATCH, description="micro-batch, or real-time (Kafka to Kafka)")
-    trigger: str = Field("30 seconds", description="time between two micro-batches")
+    trigger: str = Field("30 seconds", description="time between two micro-batches; with available_now there is none")
     epoch: str = Field("60 seconds", description="time between two checkpoints in real-time mode")
     available_now: bool = Field(False, description="score what is there now, then end")
     max_files_per_trigger: int = Field(1, ge=1, description="most files in a micro-batch")
@@ -83,6 +83,10 @@ class StreamOptions(BaseModel, frozen=True, extra="forbid"):
         if self.dead_letters.startswith(TOPIC):
             return self.dead_letters.removeprefix(TOPIC)
         return f"{self.topic}-dead-letters" if self.mode is Mode.REAL_TIME and not self.dead_letters else ""
+
+    def gives(self, name: str) -> bool:
+        """Whether a parameter differs from its default, as only what somebody gave can."""
+        return bool(getattr(self, name) != type(self).model_fields[name].default)
 
     def milliseconds(self, name: str) -> int:
         """A parameter that is a length of time; BadTrigger names it where it is none."""
@@ -146,7 +150,7 @@ def check(options: StreamOptions, connections: Connections) -> None:
     for name in ("trigger", "epoch", "poll", "registry_wait", "drain", "stuck_after"):
         options.milliseconds(name)
     refusals = _real_time(options) if options.mode is Mode.REAL_TIME else _micro_batch(options)
-    refusals += _topics(options)
+    refusals += _places(options) + _topics(options)
     if refusals:
         raise UnfitOptions(f"these parameters do not go together: {'; '.join(refusals)}.")
     if uses_kafka(options):
@@ -169,6 +173,7 @@ def _real_time(options: StreamOptions) -> list[str]:
         "mode=real-time sends refused events to a topic: dead_letters=kafka:TOPIC": bool(options.dead_letter_topic),
         "mode=real-time never ends by itself: available_now=false": not options.available_now,
         "max_offsets_per_trigger has no meaning with mode=real-time": not options.max_offsets_per_trigger,
+        "trigger is for mode=micro-batch, epoch for mode=real-time": not options.gives("trigger"),
         "mode=real-time runs no Python, which reasons need: reasons=false, or mode=micro-batch": not options.reasons,
         f"epoch must be at least {SHORTEST_EPOCH_MS // 1000} seconds": options.milliseconds("epoch")
         >= SHORTEST_EPOCH_MS,
@@ -177,16 +182,21 @@ def _real_time(options: StreamOptions) -> list[str]:
 
 
 def _micro_batch(options: StreamOptions) -> list[str]:
-    files = not options.source_topic
-    default = type(options).model_fields
-    wanted = {
-        "max_offsets_per_trigger is for source=kafka:TOPIC": not (files and options.max_offsets_per_trigger),
-        "starting_offsets is for source=kafka:TOPIC": not (
-            files and options.starting_offsets != default["starting_offsets"].default
-        ),
-        "epoch is for mode=real-time": options.epoch == default["epoch"].default,
+    of_kafka = "max_offsets_per_trigger", "starting_offsets"
+    unread = [f"{name} is for source=kafka:TOPIC" for name in of_kafka if options.gives(name)]
+    epoch = ["epoch is for mode=real-time"] if options.gives("epoch") else []
+    return epoch if options.source_topic else unread + epoch
+
+
+def _places(options: StreamOptions) -> list[str]:
+    """Parameters of a source or sink that is not there: whoever gave one believes that it does something."""
+    sinks, of_files = set(options.sinks), ("source_format", "max_files_per_trigger")
+    passed_over = {f"{name} is for a source of files": bool(options.source_topic) for name in of_files} | {
+        "output is for sink=parquet": SinkName.PARQUET not in sinks,
+        "topic is for sink=kafka": SinkName.KAFKA not in sinks,
+        "hot is for sink=postgres and sink=webhook": not sinks & {SinkName.POSTGRES, SinkName.WEBHOOK},
     }
-    return [words for words, holds in wanted.items() if not holds]
+    return [words for words, holds in passed_over.items() if holds and options.gives(words.split()[0])]
 
 
 def _topics(options: StreamOptions) -> list[str]:

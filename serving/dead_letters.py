@@ -16,6 +16,9 @@ from serving.tally import Tally, measures
 
 DEAD_LETTER_COLUMNS = ("event_id", "lead", "event_time", "origin", "position", "raw", "reason", "failed_at", "query")
 REFUSED, FILES, UNDELIVERED = "refused", "files", "undelivered"
+MOST_BYTES = 900_000  # of a letter's text as JSON, in Kafka, whose clients and brokers take 1 MiB a record by default
+_MOST_ID = 256
+_TOO_LONG = "; the text is too long for a letter and stands at its origin alone"
 
 
 class DeadLetters(Protocol):
@@ -59,7 +62,10 @@ class DeadLetterFolder:
 
 @dataclass(frozen=True)
 class DeadLetterTopic:
-    """A Kafka topic: the letter as JSON, keyed by event id; a repeated batch is sent again."""
+    """A Kafka topic: the letter as JSON, keyed by event id; a repeated batch is sent again.
+
+    A text that would make a letter too long for Kafka is left out of it, and its reason says so.
+    """
 
     kafka: KafkaOptions
     topic: str
@@ -68,7 +74,7 @@ class DeadLetterTopic:
         """Send the letters of batch `number`; how many there were."""
         rows = letters.select(
             F.col("event_id").cast("binary").alias("key"),
-            F.to_json(F.struct(*DEAD_LETTER_COLUMNS, F.lit(kind).alias("kind"))).cast("binary").alias("value"),
+            letter_json([*map(F.col, DEAD_LETTER_COLUMNS), F.lit(kind).alias("kind")]).cast("binary").alias("value"),
         )
         rows.write.format("kafka").options(**self.kafka.client(), topic=self.topic).save()
         # Counted by itself: Spark's Kafka writer reports no observation, and waiting for one would never end.
@@ -157,3 +163,15 @@ def dead_letter(scored: DataFrame, query: str = "") -> list[Column]:
         F.col("scored_at").alias("failed_at"),
         F.lit(query).alias("query"),
     ]
+
+
+def letter_json(columns: Sequence[Column]) -> Column:
+    """A letter of these columns as JSON that Kafka takes; `raw` and `reason` are read from columns of these names.
+
+    Without `raw` where that, escaped, has more than MOST_BYTES: the reason then tells where it stands. What an event
+    gives as its lead's id may be as long: 256 characters of it are kept.
+    """
+    letter, too_long = F.struct(*columns), F.octet_length(F.to_json(F.struct("raw"))) > MOST_BYTES
+    kept = letter.withField("raw", F.when(~too_long, F.col("raw")))
+    told = F.when(too_long, F.concat("reason", F.lit(_TOO_LONG))).otherwise(F.col("reason"))
+    return F.to_json(kept.withField("reason", told).withField("lead", F.substring(letter["lead"], 1, _MOST_ID)))

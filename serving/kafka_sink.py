@@ -7,7 +7,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from features.contract import Contract
-from serving.dead_letters import dead_letter
+from serving.dead_letters import dead_letter, letter_json
 from serving.kafka import KafkaOptions
 
 
@@ -32,20 +32,21 @@ def kafka_rows(
     """Scored events as `topic`, `key` (the lead's id), `value` (JSON without nulls) and `headers`.
 
     Headers: `event_id`, `model_version` and `epoch`: by default the milliseconds since 1970 at which the micro-batch
-    or the real-time epoch was planned. With `dead_topic` refused events go there, as dead letters; without it they
-    must have been taken out before.
+    or the real-time epoch was planned. With `dead_topic` refused events go there, as dead letters keyed by event
+    id; without it they must have been taken out before.
     """
     planned = _planned() if epoch is None else epoch
     value = F.to_json(F.struct(*(c for c in scored.columns if c not in ("batch_date", "position", "reason", "raw"))))
-    place = F.lit(topic)
+    place, key = F.lit(topic), F.col(contract.id.name)
     if dead_topic:
         refused = F.col("reason").isNotNull()
-        value = F.when(refused, F.to_json(F.struct(*dead_letter(scored)))).otherwise(value)
+        value = F.when(refused, letter_json(dead_letter(scored))).otherwise(value)
         place = F.when(refused, F.lit(dead_topic)).otherwise(place)
+        key = F.when(refused, F.col("event_id")).otherwise(key)
     headers = {"event_id": F.col("event_id"), "model_version": F.col("model_version"), "epoch": planned}
     return scored.select(
         place.alias("topic"),
-        F.col(contract.id.name).cast("binary").alias("key"),
+        key.cast("binary").alias("key"),
         value.cast("binary").alias("value"),
         F.array(
             *(

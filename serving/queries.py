@@ -29,6 +29,7 @@ KEPT_DURATIONS = 100_000
 SHORTEST_EPOCH_MS = 5000  # spark.sql.streaming.realTimeMode.minBatchDuration
 RUNTIME = "org.apache.spark.sql.execution.streaming.runtime"
 WAITS_FOR_TASKS = "org.apache.spark.scheduler.DAGScheduler.runJob"
+TOP_FRAMES = 30  # of a stack; to wait takes a dozen, and each is a call to Java
 # They log, with a stack, what `wait` raises or what a stop interrupts.
 TALKATIVE = (
     f"{RUNTIME}.MicroBatchExecution",
@@ -136,7 +137,6 @@ class Loop:
     ended: Any
     thread: Any
     progress: Any
-    arrays: Any
 
     @classmethod
     def of(cls, query: StreamingQuery) -> "Loop | None":
@@ -149,7 +149,7 @@ class Loop:
                 runtime = getattr(runtime, part)
             ended = getattr(getattr(runtime, "TERMINATED$"), "MODULE$")
             thread, progress = execution.queryExecutionThread(), execution.awaitProgressLock()
-            return cls(execution.state(), ended, thread, progress, java.java.util.Arrays)
+            return cls(execution.state(), ended, thread, progress)
         except Exception:  # another attribute, or another class behind it: AttributeError, TypeError, Py4J's own
             return None
 
@@ -166,7 +166,7 @@ class Loop:
         if not self.progress.tryLock():
             return False
         try:
-            runs = WAITS_FOR_TASKS in str(self.arrays.toString(self.thread.getStackTrace()))
+            runs = waits_for_tasks(self.thread)
             if runs:
                 self.mark_as_ended()
             return runs
@@ -176,6 +176,12 @@ class Loop:
     def works(self) -> bool:
         """Whether the loop's thread still runs."""
         return bool(self.thread.isAlive())
+
+
+def waits_for_tasks(thread: Any) -> bool:
+    """Whether a thread of Java has sent off the tasks of a Spark job and waits for their end, as its stack tells."""
+    frames = thread.getStackTrace()
+    return any(WAITS_FOR_TASKS in str(frames[i].toString()) for i in range(min(len(frames), TOP_FRAMES)))
 
 
 @dataclass

@@ -11,13 +11,15 @@ from typing import Any
 
 from pipelines.commands import run_command
 from pipelines.stream import stream
+from serving.kafka_sink import KafkaSink
 from serving.postgres import PostgresSink
 from serving.postgres_tables import Tables
 from serving.queries import BatchWriter
 
 # The method that a phase begins or ends with (its last argument is the number of the batch), and whether death comes
-# before it or after it. The lake is written before PostgreSQL, and the dead letters after it.
+# before it or after it. The lake is written before Kafka, that before PostgreSQL, and the dead letters last.
 PHASES: dict[str, tuple[type, str, bool]] = {
+    "after-kafka": (KafkaSink, "write", False),
     "before-postgres": (PostgresSink, "write", True),
     "in-transaction": (Tables, "merge", False),
     "after-postgres": (PostgresSink, "write", False),

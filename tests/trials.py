@@ -108,8 +108,9 @@ class Trial:
 
     def options(self, **changed: Any) -> dict[str, Any]:
         """The stream's parameters."""
-        asked = {"source": f"kafka:{self.topic}", "sink": "parquet,postgres", "hot": 0, "trigger": "0 seconds"}
-        return {**asked, "output": self.output, "max_offsets_per_trigger": self.per_batch, **changed}
+        asked = {"source": f"kafka:{self.topic}", "sink": "parquet,postgres", "trigger": "0 seconds", **changed}
+        of_postgres = {"hot": 0} if "postgres" in asked["sink"] else {}
+        return {"output": self.output, "max_offsets_per_trigger": self.per_batch, **of_postgres, **asked}
 
     def words(self, **changed: Any) -> list[str]:
         """The stream's parameters as words of a command."""

@@ -1,6 +1,7 @@
 """Kafka as source and sink: ids, offsets and headers, dirt in a topic of its own, and redrive back into the source."""
 
 import json
+import uuid
 from dataclasses import dataclass
 
 import pytest
@@ -9,7 +10,7 @@ from pyspark.sql import functions as F
 
 from features.storage import Storage
 from pipelines.redrive import LETTER_JSON
-from serving.dead_letters import DeadLetterSink, DeadLetterTopic
+from serving.dead_letters import REFUSED, DeadLetterSink, DeadLetterTopic, dead_letter
 from serving.events import events
 from serving.kafka import KafkaOptions
 from serving.kafka_sink import KafkaSink, kafka_rows
@@ -127,6 +128,32 @@ def test_one_plan_may_route_scores_and_dead_letters_to_their_topics(spark, score
     found = {r.topic: json.loads(bytes(r.value)) for r in rows.collect()}
     assert found["out"]["LeadId"] == "lead-0"
     assert (found["dead-out"]["reason"], found["dead-out"]["raw"]) == ("bad", "x")
+
+
+def letter_to_kafka(spark, kafka, raw: str, lead: str = "lead") -> dict:
+    """A dead letter as it comes out of a topic."""
+    topic = f"letters-{uuid.uuid4().hex}"
+    kafka.create_topic(topic)
+    rows = scored_rows(spark, {"reason": "bad", "raw": raw, "LeadId": lead})
+    refused = rows.select(*dead_letter(rows, "q"))
+    DeadLetterTopic(KafkaOptions(bootstrap_servers=kafka.bootstrap), topic).put(refused, 0, REFUSED)
+    return json.loads(Topics(kafka.bootstrap).read(topic, 1)[0].value())
+
+
+def test_a_text_that_fits_into_a_letter_stays_whole(spark, kafka):
+    assert letter_to_kafka(spark, kafka, "x" * 800_000)["raw"] == "x" * 800_000
+
+
+# Quotes take two bytes each in a letter.
+@pytest.mark.parametrize("raw", ["x" * 1_040_000, '"' * 600_000])
+def test_a_text_too_long_for_kafka_is_left_at_its_origin(spark, kafka, raw):
+    letter = letter_to_kafka(spark, kafka, raw)
+    assert "raw" not in letter
+    assert letter["reason"] == "bad; the text is too long for a letter and stands at its origin alone"
+
+
+def test_an_endless_id_of_a_lead_is_cut_in_its_letter(spark, kafka):
+    assert letter_to_kafka(spark, kafka, "{}", "i" * 1_040_000)["lead"] == "i" * 256
 
 
 def test_kafkas_client_reads_a_secret_from_the_environment(spark):

@@ -5,8 +5,10 @@ import random
 import signal
 import subprocess
 import time
+from collections import Counter
 
 import pytest
+from confluent_kafka import Consumer, TopicPartition
 
 from tests.killed_stream import PHASES
 from tests.trials import Stream, Trial
@@ -17,14 +19,14 @@ SEED = 20261125
 VICTIMS = ("java", "python", "both")
 
 
-def kill_in(trial: Trial, phase: str) -> None:
+def kill_in(trial: Trial, phase: str, **changed: object) -> None:
     """Run the stream until it has been killed in a phase of its second batch."""
-    with trial.streaming(phase, str(DEADLY), module="tests.killed_stream") as stream:
+    with trial.streaming(phase, str(DEADLY), module="tests.killed_stream", **changed) as stream:
         assert stream.ended() == -signal.SIGKILL, stream.said()[-3000:]
     assert trial.committed() == set(range(DEADLY))
 
 
-@pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.parametrize("phase", [phase for phase in PHASES if phase != "after-kafka"])
 def test_a_stream_killed_in_a_phase_of_a_batch_stores_every_event_once(trial, phase):
     trial.send(3 * trial.per_batch)
     kill_in(trial, phase)
@@ -34,6 +36,28 @@ def test_a_stream_killed_in_a_phase_of_a_batch_stores_every_event_once(trial, ph
     trial.run()
     trial.assert_every_event_once()
     assert trial.committed() == set(trial.ledger()) == {0, 1, 2}
+
+
+def events_in(trial: Trial, topic: str) -> Counter[str]:
+    """How often each event id stands in the headers of a topic of one partition."""
+    consumer, partition = Consumer({**trial.kafka.client, "group.id": topic}), TopicPartition(topic, 0, 0)
+    _, count = consumer.get_watermark_offsets(partition)
+    consumer.assign([partition])
+    try:
+        return Counter(dict(record.headers())["event_id"].decode() for record in consumer.consume(count, 60))
+    finally:
+        consumer.close()
+
+
+def test_a_batch_that_kafka_took_before_the_kill_is_sent_again_under_the_same_event_ids(trial):
+    out = f"{trial.topic}-scores"
+    trial.kafka.create_topic(out)
+    trial.send(3 * trial.per_batch)
+    to_kafka = {"sink": "parquet,kafka", "topic": out}
+    kill_in(trial, "after-kafka", **to_kafka)
+    trial.run(**to_kafka)
+    repeated = trial.good_of(DEADLY, trial.per_batch)
+    assert events_in(trial, out) == Counter(trial.good) + Counter(repeated)
 
 
 def test_a_batch_repeated_after_a_promotion_stands_once_and_as_it_was_in_postgresql(trial, promote):

@@ -7,8 +7,10 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -22,7 +24,6 @@ from tests.leads import small_rows
 from tests.served import register_small, served, small_model
 
 EVENTS_PER_SECOND, WAIT_SECONDS = 100, 240
-IN, OUT, DEAD = "rt-leads", "rt-scores", "rt-scores-dead-letters"
 
 
 @pytest.fixture(scope="module")
@@ -35,10 +36,27 @@ def store(tmp_path_factory: pytest.TempPathFactory, spark: SparkSession) -> Iter
         yield Workplace.at(folder), settings
 
 
+@dataclass(frozen=True)
+class Topics:
+    """The topics of one test, made new."""
+
+    leads: str
+    scores: str
+    dead: str
+
+    @classmethod
+    def new(cls, kafka, name: str) -> "Topics":
+        made = cls(f"{name}-leads", f"{name}-scores", f"{name}-scores-dead-letters")
+        for topic, partitions in ((made.leads, 2), (made.scores, 1), (made.dead, 1)):
+            kafka.create_topic(topic, partitions)
+        return made
+
+
 class Feed:
     """Sends leads at an even rate on a thread of its own; every tenth event is broken."""
 
-    def __init__(self, bootstrap: str) -> None:
+    def __init__(self, bootstrap: str, topics: Topics) -> None:
+        self._topic = topics.leads
         self._producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 0})
         self._ending = threading.Event()
         self.good: set[str] = set()
@@ -53,7 +71,7 @@ class Feed:
             lead = {"LeadId": f"lead-{number}", "Visits": visits, "Seconds": seconds, "City": city}
             lead["event_id"] = f"event-{number}"
             value = "{not json" if number % 10 == 9 else json.dumps(lead)
-            self._producer.produce(IN, value.encode(), key=f"lead-{number}".encode())
+            self._producer.produce(self._topic, value.encode(), key=f"lead-{number}".encode())
             self._producer.poll(0)
             if number % 10 == 9:
                 self.broken += 1
@@ -74,11 +92,12 @@ class Feed:
 class Readings:
     """What has come out: per record its topic, value and headers."""
 
-    def __init__(self, bootstrap: str) -> None:
+    def __init__(self, bootstrap: str, topics: Topics) -> None:
+        self._dead = topics.dead
         self._consumer = Consumer(
-            {"bootstrap.servers": bootstrap, "group.id": "readings", "auto.offset.reset": "earliest"}
+            {"bootstrap.servers": bootstrap, "group.id": topics.scores, "auto.offset.reset": "earliest"}
         )
-        self._consumer.subscribe([OUT, DEAD])
+        self._consumer.subscribe([topics.scores, topics.dead])
         self.scores: list[tuple[dict, dict[str, str]]] = []
         self.letters: list[dict] = []
         self.milliseconds: list[int] = []
@@ -94,20 +113,26 @@ class Readings:
     def _take(self, record) -> None:
         assert record.error() is None
         value = json.loads(record.value())
-        if record.topic() == DEAD:
+        if record.topic() == self._dead:
             self.letters.append(value)
             return
         self.scores.append((value, {k: v.decode() for k, v in record.headers()}))
+
+    def events(self) -> Counter[str]:
+        """How often each event has come out scored."""
+        return Counter(headers["event_id"] for _, headers in self.scores)
 
     def versions(self) -> set[str]:
         return {headers["model_version"] for _, headers in self.scores}
 
 
 @contextmanager
-def streaming(store: Workplace, kafka, folder: Path) -> Iterator[subprocess.Popen[str]]:
+def streaming(
+    store: Workplace, kafka, topics: Topics, folder: Path, epoch: str = "5 seconds"
+) -> Iterator[subprocess.Popen[str]]:
     """The stream in real-time mode as a process that is surely gone at the end of the block."""
-    words = [sys.executable, "-m", "pipelines.stream", "--mode", "real-time", "--source", f"kafka:{IN}"]
-    words += ["--sink", "kafka", "--topic", OUT, "--epoch", "5 seconds", "--poll", "200 ms"]
+    words = [sys.executable, "-m", "pipelines.stream", "--mode", "real-time", "--source", f"kafka:{topics.leads}"]
+    words += ["--sink", "kafka", "--topic", topics.scores, "--epoch", epoch, "--poll", "200 ms"]
     words += ["--checkpoint", str(folder / "checkpoint")]
     # Each in a file of its own: what Java writes on stderr may fall into the middle of a line of the log.
     with (folder / "out.txt").open("w") as log, (folder / "err.txt").open("w") as errors:
@@ -122,19 +147,17 @@ def streaming(store: Workplace, kafka, folder: Path) -> Iterator[subprocess.Pope
 
 def test_a_promotion_under_load_loses_nothing_and_every_score_names_its_version(store, kafka, tmp_path, capsys):
     place, settings = store
-    for topic, partitions in ((IN, 2), (OUT, 1), (DEAD, 1)):
-        kafka.create_topic(topic, partitions)
-    readings = Readings(kafka.bootstrap)
-    with streaming(place, kafka, tmp_path) as process:
-        with Feed(kafka.bootstrap) as feed:
+    topics = Topics.new(kafka, "rt")
+    readings = Readings(kafka.bootstrap, topics)
+    with streaming(place, kafka, topics, tmp_path) as process:
+        with Feed(kafka.bootstrap, topics) as feed:
             readings.until(lambda: len(readings.scores) > 50, process)
             MlflowClient().set_registered_model_alias(settings.model_name, "Production", "2")
             readings.until(lambda: "2" in readings.versions(), process)
-        seen = lambda: {headers["event_id"] for _, headers in readings.scores}  # noqa: E731
-        readings.until(lambda: seen() >= feed.good and len(readings.letters) >= feed.broken, process)
+        readings.until(lambda: set(readings.events()) >= feed.good and len(readings.letters) >= feed.broken, process)
         process.send_signal(signal.SIGTERM)
         assert process.wait(WAIT_SECONDS) == 0
-    assert seen() == feed.good
+    assert set(readings.events()) == feed.good
     assert readings.versions() == {"1", "2"}
     assert all(str(value["model_version"]) == headers["model_version"] for value, headers in readings.scores)
     assert all(headers["epoch"].isdecimal() for _, headers in readings.scores)
@@ -150,6 +173,21 @@ def test_a_promotion_under_load_loses_nothing_and_every_score_names_its_version(
     with capsys.disabled():
         latency = statistics.median(line["latency_ms"]["p50"] for line in epochs if line["latency_ms"]["p50"])
         print(f"\nreal-time: {len(readings.scores)} scores, median of the epochs' p50 {latency} ms")
+
+
+def test_an_epoch_that_is_killed_is_sent_again_under_the_same_event_ids(store, kafka, tmp_path):
+    place, _ = store
+    topics = Topics.new(kafka, "rt-killed")
+    readings = Readings(kafka.bootstrap, topics)
+    # The first of two is killed within its epoch, and events go on to arrive.
+    with Feed(kafka.bootstrap, topics) as feed, streaming(place, kafka, topics, tmp_path, epoch="60 seconds") as first:
+        readings.until(lambda: len(readings.scores) > 50, first)
+        before = set(readings.events())
+    with streaming(place, kafka, topics, tmp_path, epoch="60 seconds") as second:
+        readings.until(lambda: set(readings.events()) >= feed.good, second)
+        readings.until(lambda: all(readings.events()[event] > 1 for event in before), second)
+    tries = {(headers["event_id"], headers["epoch"]) for _, headers in readings.scores if headers["event_id"] in before}
+    assert len(tries) == 2 * len(before), "the tries of an epoch are told apart by the header"
 
 
 def test_too_few_task_slots_are_told_before_anything_starts(store, kafka):

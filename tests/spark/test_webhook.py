@@ -1,11 +1,7 @@
 """The webhook: every hot lead is posted under its key, refusals become dead letters, and nobody waits for ever."""
 
 import json
-import threading
-from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -15,52 +11,14 @@ from serving.dead_letters import UNDELIVERED, DeadLetterFolder
 from serving.redeliver import redeliver
 from serving.redrive import letters_of
 from serving.webhook import TOKEN_VARIABLE, WebhookOptions, WebhookSink
+from tests.crm import Crm, receiving
 from tests.scored import scored_rows
-
-
-@dataclass
-class Crm:
-    """A receiver that answers by lead: a list of status codes, the last of which stays."""
-
-    answers: dict[str, list[int]] = field(default_factory=dict)
-    seen: list[tuple[str, dict, dict]] = field(default_factory=list)
-    url: str = ""
-
-    def answer(self, headers: dict, body: dict) -> int:
-        key = headers["Idempotency-Key"]
-        said = self.answers.get(key, [200])
-        count = self.keys()[key]
-        self.seen.append((key, headers, body))
-        return said[min(count, len(said) - 1)]
-
-    def keys(self) -> Counter:
-        return Counter(key for key, _, _ in self.seen)
 
 
 @pytest.fixture
 def crm() -> Iterator[Crm]:
-    receiver = Crm()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            self.send_response(receiver.answer(dict(self.headers), body))
-            self.send_header("Retry-After", "0")
-            self.send_header("Location", "/elsewhere")
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    receiver.url = f"http://127.0.0.1:{server.server_port}/leads"
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield receiver
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with receiving() as receiver:
+        yield receiver
 
 
 @pytest.fixture

@@ -33,6 +33,10 @@ def test_real_time_from_kafka_to_kafka_goes_together():
         ({"dead_letters": "data/dead"}, "dead_letters=kafka:TOPIC"),
         ({"available_now": True}, "available_now=false"),
         ({"max_offsets_per_trigger": 5}, "max_offsets_per_trigger"),
+        ({"trigger": "0 seconds"}, "trigger is for mode=micro-batch"),
+        ({"hot": 50}, "hot is for sink=postgres"),
+        ({"output": "data/scores"}, "output is for sink=parquet"),
+        ({"max_files_per_trigger": 2}, "max_files_per_trigger is for a source of files"),
         ({"epoch": "4 seconds"}, "at least 5 seconds"),
         ({"reasons": True}, "reasons=false, or mode=micro-batch"),
         ({"topic": ""}, "topic=TOPIC"),
@@ -58,6 +62,11 @@ def test_every_refusal_is_named_at_once():
         ({"epoch": "30 seconds"}, "epoch is for mode=real-time"),
         ({"source": "kafka:"}, "names no topic"),
         ({"sink": "kafka"}, "topic=TOPIC"),
+        ({"topic": "scores"}, "topic is for sink=kafka"),
+        ({"hot": 50}, "hot is for sink=postgres and sink=webhook"),
+        ({"sink": "console", "output": "data/scores"}, "output is for sink=parquet"),
+        ({"source": "kafka:leads", "max_files_per_trigger": 2}, "max_files_per_trigger is for a source of files"),
+        ({"source": "kafka:leads", "source_format": "csv"}, "source_format is for a source of files"),
     ],
 )
 def test_micro_batches_refuse_what_would_have_no_effect(options, said):
