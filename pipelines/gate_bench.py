@@ -24,9 +24,11 @@ from features.stages import GRADE, served_probability
 from pipelines.datasets import Prepared
 from serving.compiled.artifact import DIFFERENCE, DIFFERS, STATE, has_compiled, load_compiled
 from serving.compiled.parity import parity
+from serving.events import all_null, events
 from serving.models import load_version, typed_columns
 from serving.registry import ResolvedVersion
-from serving.scoring import input_columns, scored
+from serving.scoring import input_columns, scored, scored_events
+from serving.sources import as_records, kafka_arrivals
 
 PROBE_LEADS, PARITY_LEADS = 50, 1000
 NEVER_SEEN = "a value that no training lead had"
@@ -96,8 +98,9 @@ def collect(candidate: ResolvedVersion, bench: Bench) -> tuple[Evidence, list[Ch
     leaks = tries.of("leak report read", partial(_leaks, candidate), "a leak report in the version's run")
     mine = tries.of("schema read", partial(typed_columns, candidate), "a signature")
     # The tag is what a version says of itself, the stages are what it does.
-    says, does = features_of(candidate), input_columns(model) if model is not None else ()
-    names, known = tuple(dict.fromkeys([*says, *does])), {f.name for f in bench.contract.features}
+    does = tries.of("stages read", partial(input_columns, model), "input columns") if model is not None else None
+    says, known = features_of(candidate), {f.name for f in bench.contract.features}
+    names = tuple(dict.fromkeys([*says, *(does or ())]))
     evidence = Evidence(
         has_production=bench.production is not None,
         measured=judged.measured,
@@ -175,15 +178,23 @@ def _probe_leads(test: DataFrame, contract: Contract) -> DataFrame:
 
 
 def _parity(candidate: ResolvedVersion, model: PipelineModel, bench: Bench) -> list[Parity]:
-    """Batch and stream serve by one plan, real-time by the compiled scorer where the version has one."""
-    key = bench.contract.id.name
+    """Each way of serving against the pipeline: `score`, the stream on JSON events, the compiled scorer where it is."""
+    contract, key = bench.contract, bench.contract.id.name
     leads = bench.data.test.limit(PARITY_LEADS).coalesce(1).cache()
     try:
         found = model.transform(leads)
         reference = found.select(key, served_probability(found.columns).alias("probability"))
-        plan = scored(leads, model, candidate, bench.contract)
-        ways = [Parity("batch and stream", *largest_difference(reference, plan, key, "probability"))]
-        return ways + _compiled_parity(candidate, model, leads)
+        batch = scored(leads, model, candidate, contract)
+        # The stream refuses a lead without any answer.
+        answered = ~all_null([F.col(name) for name in input_columns(model)])
+        sent = leads.where(answered)
+        stream = scored_events(events(kafka_arrivals(as_records(sent, contract)), contract), model, candidate, contract)
+        expected = reference.join(sent.select(key), key)
+        return [
+            Parity("batch", *largest_difference(reference, batch, key, "probability")),
+            Parity("stream", *largest_difference(expected, stream, key, "probability")),
+            *_compiled_parity(candidate, model, leads),
+        ]
     finally:
         leads.unpersist()
 

@@ -153,9 +153,13 @@ def _move(client: MlflowClient, candidate: ResolvedVersion, reason: str, gate: d
 
 
 def _names(text: str, contract: Contract) -> tuple[str, ...]:
-    """A comma-separated list of field names; UnknownFields names those that the contract lacks."""
+    """A comma-separated list of field names; UnknownFields names those that the contract lacks.
+
+    The id and order fields are among them: the leak report may accuse these as well.
+    """
     names = tuple(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
-    unknown = sorted(set(names) - {f.name for f in contract.features})
+    known = (*contract.features, contract.id, contract.order)
+    unknown = sorted(set(names) - {f.name for f in known})
     if unknown:
         late = contract.late_fields([f.name for f in contract.features])
         raise UnknownFields(

@@ -38,7 +38,7 @@ from serving.runtime.journal import Journal, LogTo
 from serving.runtime.lease import lease
 from serving.runtime.status import Metrics, Status
 from serving.runtime.supervisor import Supervisor, Totals
-from serving.runtime.watch import Watch, await_registry
+from serving.runtime.watch import Answer, Watch, await_registry
 from serving.sources import FileFormat
 
 # A client of MLflow that asks seven times, two minutes each, would hold up a stop while the registry is down.
@@ -129,7 +129,11 @@ def run_stream(
     stop, connections = stop or threading.Event(), connections or Connections()
     check(options, connections)
     journal = Journal.to(LogTo.OFF if report else options.log)
-    await_registry(lambda: connect(settings), options.seconds("registry_wait"), journal.say, stop)
+
+    def awaited(ask: Callable[[], Answer]) -> Answer:
+        return await_registry(ask, options.seconds("registry_wait"), journal.say, stop)
+
+    awaited(lambda: connect(settings))
     places = places_of(spark, settings, options)
     letters = dead_letter_folder(spark, settings, options)
     plan = StreamPlan(spark, settings.contract(), options, connections, places, letters, console or Console(), stop)
@@ -138,7 +142,7 @@ def run_stream(
         refuse_missing_folder(spark, places, options)
         if options.mode is Mode.REAL_TIME:
             refuse_few_slots(spark, plan.source)
-        version = resolve(connect(settings), settings.model_name, options.version)
+        version = awaited(lambda: resolve(connect(settings), settings.model_name, options.version))
         mlflow.set_tags({"model_name": version.name, "model_version": str(version.version)})
         totals = _serve(plan, settings, version, journal, report or (lambda batch: None))
         return _summary(run.info.run_id, totals, places.output, journal)

@@ -18,7 +18,7 @@ from features.csv_rows import plain_uri
 from features.storage import Storage
 from serving.csv_source import csv_arrivals
 from serving.errors import ServingError
-from serving.events import EVENT_ID, event_schema
+from serving.events import EVENT_ID, event_fields, event_schema
 from serving.kafka import KafkaOptions, header
 
 UNREADABLE = re.compile(r"\[(FAILED_READ_FILE[^\]]*)\] Encountered error while reading file (.+?)\. ")
@@ -102,6 +102,20 @@ def kafka_arrivals(records: DataFrame) -> DataFrame:
         F.col("offset").alias("position"),
         F.lit(None).cast("string").alias("file"),
         F.when(~F.is_valid_utf8(text), NOT_UTF8).alias("fault"),
+    )
+
+
+def as_records(leads: DataFrame, contract: Contract) -> DataFrame:
+    """Leads as the Kafka records that would bring them: JSON by the names of the contract, keyed by id."""
+    names = [f.name for f in event_fields(contract) if f.name in leads.columns]
+    return leads.select(
+        F.lit("leads").alias("topic"),
+        F.lit(0).alias("partition"),
+        F.monotonically_increasing_id().alias("offset"),
+        F.current_timestamp().alias("timestamp"),
+        F.col(contract.id.name).cast("binary").alias("key"),
+        F.to_json(F.struct(*names)).cast("binary").alias("value"),
+        F.lit(None).cast("array<struct<key:string,value:binary>>").alias("headers"),
     )
 
 

@@ -14,10 +14,12 @@ from pyspark.ml import PipelineModel, Transformer
 from pyspark.ml.linalg import Vectors
 from pyspark.ml.regression import IsotonicRegression
 from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
 
 from features.splits import with_group
 from features.stages import ForestParams, pipeline
 from features.storage import Storage
+from pipelines import gate_bench
 from pipelines.commands import run_command
 from pipelines.compare import NoSuchRun, run_compare
 from pipelines.gate_bench import LEAKS
@@ -454,6 +456,21 @@ def test_a_field_allowed_by_a_name_the_contract_lacks_is_refused(registry, comma
     assert command(promote, "--version", "1", "--allow-late-fields", "Tagg") == 2
     assert "allow_late_fields names Tagg" in capsys.readouterr().err
     assert registry.state()[0] == {}
+
+
+def test_a_stream_that_scores_otherwise_than_the_pipeline_is_refused(registry, monkeypatch):
+    read = gate_bench.events
+    monkeypatch.setattr(gate_bench, "events", lambda *given: read(*given).withColumn("Visits", F.lit(0.0)))
+    registry.add("good", 0.74)
+    with pytest.raises(GateRefused, match=r"parity: found .*stream"):
+        registry.promote("1")
+
+
+@pytest.mark.parametrize("name", ["LeadId", "Number"])
+def test_a_suspect_id_or_order_field_may_be_allowed_by_name(registry, command, name):
+    registry.add("good", 0.74)
+    assert command(promote, "--version", "1", "--allow-late-fields", name) == 0
+    assert registry.audit().data.params["allow_late_fields"] == name
 
 
 def test_a_rollback_to_a_word_is_refused(command, capsys):

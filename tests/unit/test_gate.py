@@ -55,7 +55,7 @@ GOOD = Evidence(
     schema={"Visits": "double", "City": "string"},
     production_schema={"Visits": "double", "City": "string"},
     allow_schema_change=False,
-    parity=(Parity("batch and stream", 1000, 0.0),),
+    parity=(Parity("batch", 1000, 0.0),),
     cost=Cost(candidate=40.0, production=30.0),
     candidate_data_hash="aaaabbbbccccdddd",
     data_hash="aaaabbbbccccdddd",
@@ -362,6 +362,23 @@ def test_the_report_is_plain_json_whatever_is_missing():
     again = json.loads(json.dumps(report.as_dict(), allow_nan=False))
     assert again["passed"] is False
     assert [c["name"] for c in again["checks"]][:2] == ["same data", "fields"]
+
+
+def test_the_page_lists_slices_that_failed_first_and_the_others_by_their_loss():
+    certain, unsure = Interval(0.0, -0.05, 0.05), Interval(-0.02, -0.05, 0.01)
+    found = {
+        "lost": slice_of(Interval(-0.04, -0.06, -0.02), certain),
+        "won": slice_of(Interval(0.01, -0.03, 0.05), certain),
+        "few": slice_of(None, certain),
+        "false": slice_of(None, Interval(0.3, 0.25, 0.35)),
+        "lost a little": slice_of(unsure, certain),
+    }
+    slices = tuple(replace(one, value=value) for value, (one,) in found.items())
+    evidence = replace(GOOD, measured=replace(MEASURED, slices=slices))
+    page = gate_document(judge(CONDITIONS, evidence), evidence, CONDITIONS, "version 2").as_markdown()
+    rows = [line.split(" | ")[1:3] for line in page.splitlines() if line.startswith("| City |")]
+    assert rows[0] == ["false", "FAILED"]
+    assert [value for value, _ in rows] == ["false", "lost", "lost a little", "few", "won"]
 
 
 def test_the_report_as_a_tag_fits_the_registry_s_5000_letters_though_every_check_fails():
