@@ -8,6 +8,8 @@ from pathlib import Path
 import mlflow
 import pyarrow.parquet as pq
 from pyspark.ml import PipelineModel
+from pyspark.ml.feature import Bucketizer, IndexToString
+from pyspark.ml.regression import IsotonicRegression
 from pyspark.sql import DataFrame, SparkSession
 
 from features.stages import ForestParams, pipeline, scored_columns
@@ -15,12 +17,33 @@ from pipelines.settings import Settings
 from pipelines.tracking import connect, log_model, register_model
 from tests.leads import SMALL, small_contract, small_leads
 
+INF = float("inf")
+
 
 def small_model(spark: SparkSession, trees: int = 3) -> PipelineModel:
     """A few shallow trees on the small leads."""
     contract = small_contract()
     stages = pipeline(contract.feature_set("available"), ForestParams(trees=trees, depth=3), contract.label.name)
     return stages.fit(small_leads(spark))
+
+
+def graded_model(spark: SparkSession) -> PipelineModel:
+    """Ten trees on the small leads, calibrated and graded."""
+    contract = small_contract()
+    leads = small_leads(spark).cache()
+    fields, label = contract.feature_set("available"), contract.label.name
+    return with_grades(pipeline(fields, ForestParams(trees=10, depth=6), label).fit(leads), leads, label)
+
+
+def with_grades(model: PipelineModel, leads: DataFrame, label: str) -> PipelineModel:
+    """A forest with the stages of calibration and grades behind it."""
+    scored = model.transform(leads).withColumn(label, leads[label].cast("double"))
+    isotonic = IsotonicRegression(
+        featuresCol="probability", featureIndex=1, labelCol=label, predictionCol="calibrated"
+    ).fit(scored)
+    grade = Bucketizer(inputCol="calibrated", outputCol="grade_index", splits=[-INF, 0.2, 0.5, 0.8, INF])
+    words = IndexToString(inputCol="grade_index", outputCol="grade", labels=["D", "C", "B", "A"])
+    return PipelineModel(stages=[*model.stages, isotonic, grade, words])
 
 
 def scored_by_spark(model: PipelineModel, leads: DataFrame) -> DataFrame:

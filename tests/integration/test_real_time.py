@@ -16,23 +16,32 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Consumer, Producer
 from mlflow import MlflowClient
+from pyspark.ml import PipelineModel
 from pyspark.sql import SparkSession
 
+from features.stages import GRADE
 from pipelines.settings import Settings
 from tests.commands import Workplace
-from tests.leads import small_rows
-from tests.served import register_small, served, small_model
+from tests.leads import small_leads, small_rows
+from tests.served import graded_model, register_small, served
 
 EVENTS_PER_SECOND, WAIT_SECONDS = 100, 240
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory, spark: SparkSession) -> Iterator[tuple[Workplace, Settings]]:
-    """Two versions of a small model, the first in Production."""
+def graded(spark: SparkSession) -> PipelineModel:
+    """Ten trees on the small leads, calibrated and graded."""
+    return graded_model(spark)
+
+
+@pytest.fixture(scope="module")
+def store(
+    tmp_path_factory: pytest.TempPathFactory, spark: SparkSession, graded: PipelineModel
+) -> Iterator[tuple[Workplace, Settings]]:
+    """Two versions of that model, the first in Production."""
     folder = tmp_path_factory.mktemp("real-time")
-    model = small_model(spark)
-    with served(spark, folder, model) as settings:
-        register_small(spark, settings, settings.model_name, model)
+    with served(spark, folder, graded) as settings:
+        register_small(spark, settings, settings.model_name, graded)
         yield Workplace.at(folder), settings
 
 
@@ -149,34 +158,79 @@ def streaming(
             process.wait()
 
 
-def test_a_promotion_under_load_loses_nothing_and_every_score_names_its_version(store, kafka, tmp_path, capsys):
-    place, settings = store
+@dataclass(frozen=True)
+class Outcome:
+    """What was sent and what came out, the exit code, what the stream logged and what it said beside."""
+
+    feed: Feed
+    readings: Readings
+    exit_code: int
+    said: list[dict]
+    errors: str
+
+    @property
+    def epochs(self) -> list[dict]:
+        """The line of every epoch."""
+        return [line for line in self.said if line["event"] == "batch"]
+
+
+@pytest.fixture(scope="module")
+def promoted(store, kafka, tmp_path_factory) -> Outcome:
+    """A promotion under load, then an orderly stop."""
+    (place, settings), folder = store, tmp_path_factory.mktemp("promoted")
     topics = Topics.new(kafka, "rt")
     readings = Readings(kafka.bootstrap, topics)
-    with streaming(place, kafka, topics, tmp_path) as process:
+    with streaming(place, kafka, topics, folder) as process:
         with Feed(kafka.bootstrap, topics) as feed:
             readings.until(lambda: len(readings.scores) > 50, process)
             MlflowClient().set_registered_model_alias(settings.model_name, "Production", "2")
             readings.until(lambda: "2" in readings.versions(), process)
-        readings.until(lambda: set(readings.events()) >= feed.good and len(readings.letters) >= feed.broken, process)
+        readings.until(
+            lambda: set(readings.events()) >= feed.good and len(readings.letters) >= feed.broken,
+            process,
+        )
         process.send_signal(signal.SIGTERM)
-        assert process.wait(WAIT_SECONDS) == 0
-    assert set(readings.events()) == feed.good
-    assert readings.versions() == {"1", "2"}
-    assert all(str(value["model_version"]) == headers["model_version"] for value, headers in readings.scores)
-    assert all(headers["epoch"].isdecimal() for _, headers in readings.scores)
-    assert {letter["reason"].split(":")[0] for letter in readings.letters} == {"the event is not JSON"}
-    said = [json.loads(line) for line in (tmp_path / "out.txt").read_text().splitlines() if line.startswith("{")]
-    epochs = [line for line in said if line["event"] == "batch"]
-    assert {line["version"] for line in epochs} == {1, 2}
-    # Ended at the end of an epoch each time: nothing was sent twice.
-    assert len(readings.scores) == len(feed.good)
-    errors = (tmp_path / "err.txt").read_text()
-    assert sum(line["scored"] for line in epochs) == len(readings.scores), (said, errors)
-    assert "stopping at the end" in errors
+        code = process.wait(WAIT_SECONDS)
+    said = [json.loads(line) for line in (folder / "out.txt").read_text().splitlines() if line.startswith("{")]
+    return Outcome(feed, readings, code, said, (folder / "err.txt").read_text())
+
+
+def test_a_promotion_under_load_loses_nothing(promoted):
+    assert set(promoted.readings.events()) == promoted.feed.good
+
+
+def test_a_promotion_and_an_orderly_stop_send_nothing_twice(promoted):
+    assert promoted.readings.repeated() == set()
+
+
+def test_every_score_names_the_version_that_made_it(promoted):
+    assert promoted.readings.versions() == {"1", "2"}
+    assert {line["version"] for line in promoted.epochs} == {1, 2}
+    scores = promoted.readings.scores
+    assert all(str(value["model_version"]) == headers["model_version"] for value, headers in scores)
+    assert all(headers["epoch"].isdecimal() for _, headers in scores)
+
+
+def test_scores_and_grades_are_those_of_the_calibrated_pipeline(promoted, spark, graded):
+    rows = graded.transform(small_leads(spark, 500)).select("LeadId", "calibrated", GRADE).collect()
+    expected = {f"lead-{int(row.LeadId.removeprefix('lead-'))}": (row.calibrated, row[GRADE]) for row in rows}
+    values = [value for value, _ in promoted.readings.scores if value["LeadId"] in expected]
+    assert len({value["grade"] for value in values}) > 1
+    assert {value["LeadId"]: (value["probability"], value["grade"]) for value in values}.items() <= expected.items()
+
+
+def test_broken_events_are_letters_with_their_reason(promoted):
+    assert {letter["reason"].split(":")[0] for letter in promoted.readings.letters} == {"the event is not JSON"}
+
+
+def test_a_stop_ends_the_epoch_and_the_log_counts_every_score(promoted, capsys):
+    assert promoted.exit_code == 0
+    assert "stopping at the end" in promoted.errors
+    scored = sum(line["scored"] for line in promoted.epochs)
+    assert scored == len(promoted.readings.scores), (promoted.said, promoted.errors)
     with capsys.disabled():
-        latency = statistics.median(line["latency_ms"]["p50"] for line in epochs if line["latency_ms"]["p50"])
-        print(f"\nreal-time: {len(readings.scores)} scores, median of the epochs' p50 {latency} ms")
+        latency = statistics.median(line["latency_ms"]["p50"] for line in promoted.epochs if line["latency_ms"]["p50"])
+        print(f"\nreal-time: {scored} scores, median of the epochs' p50 {latency} ms")
 
 
 def test_an_epoch_that_is_killed_is_sent_again_under_the_same_event_ids(store, kafka, tmp_path):

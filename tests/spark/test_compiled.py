@@ -8,8 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from pyspark.ml import Pipeline, PipelineModel
 from pyspark.ml.classification import GBTClassifier, LogisticRegression
-from pyspark.ml.feature import Bucketizer, IndexToString, StringIndexer, VectorAssembler
-from pyspark.ml.regression import IsotonicRegression
+from pyspark.ml.feature import Bucketizer, StringIndexer, VectorAssembler
 from pyspark.sql import SparkSession
 
 from features.ingest import read_leads
@@ -23,20 +22,10 @@ from serving.registry import ResolvedVersion
 from serving.scoring import UnfitLeads, scored
 from tests.fuzz import fuzzed_leads
 from tests.leads import small_contract, small_leads
+from tests.served import graded_model, with_grades
 
 VERSION = ResolvedVersion("small", 7, "run", {})
 INF = float("inf")
-
-
-def with_grades(model: PipelineModel, leads, label: str) -> PipelineModel:
-    """A forest with the stages of calibration and grades behind it."""
-    scored = model.transform(leads).withColumn(label, leads[label].cast("double"))
-    isotonic = IsotonicRegression(
-        featuresCol="probability", featureIndex=1, labelCol=label, predictionCol="calibrated"
-    ).fit(scored)
-    grade = Bucketizer(inputCol="calibrated", outputCol="grade_index", splits=[-INF, 0.2, 0.5, 0.8, INF])
-    words = IndexToString(inputCol="grade_index", outputCol="grade", labels=["D", "C", "B", "A"])
-    return PipelineModel(stages=[*model.stages, isotonic, grade, words])
 
 
 def compiled_from(model: PipelineModel, folder: Path, fields=()) -> CompiledScorer:
@@ -52,11 +41,7 @@ def as_spark(spark: SparkSession, table: pa.Table, path: Path):
 @pytest.fixture(scope="module")
 def graded(spark):
     """Ten trees on the small leads, calibrated and graded."""
-    contract = small_contract()
-    leads = small_leads(spark).cache()
-    fields, label = contract.feature_set("available"), contract.label.name
-    model = pipeline(fields, ForestParams(trees=10, depth=6), label).fit(leads)
-    return with_grades(model, leads, label)
+    return graded_model(spark)
 
 
 @pytest.fixture(scope="module")
