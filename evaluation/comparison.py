@@ -1,7 +1,7 @@
 """Two models on the same leads: paired differences, curves, and the leads that the second one judges otherwise."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from pyspark.ml import PipelineModel
@@ -20,9 +20,17 @@ FIRST, SECOND = "first", "second"
 FIRST_GRADE, SECOND_GRADE = "first_grade", "second_grade"
 
 
+# What scored output carries: the field, its value in words, points and text; and that by lead.
+Reason = Mapping[str, Any]
+Reasons = Mapping[str, Sequence[Reason]]
+
+
 @dataclass(frozen=True)
 class ChangedLead:
-    """A lead with its two probabilities (0 to 1) and grades (None where a model gives none), and the label it got."""
+    """A lead with its two probabilities (0 to 1) and grades (None where a model gives none), and the label it got.
+
+    Reasons are None where the model gives none, and empty where no field moves the score by a point.
+    """
 
     lead: str
     first: float
@@ -30,6 +38,8 @@ class ChangedLead:
     first_grade: str | None
     second_grade: str | None
     label: int
+    first_reasons: tuple[Reason, ...] | None = None
+    second_reasons: tuple[Reason, ...] | None = None
 
     @property
     def change(self) -> float:
@@ -37,12 +47,25 @@ class ChangedLead:
         return self.second - self.first
 
 
+@dataclass(frozen=True)
+class Seen:
+    """A model that may have learned from some of the test leads: it was not trained beside them.
+
+    At most `test_leads` of them, which are all of them unless fewer `train_leads` are on record (None: not on record).
+    """
+
+    model: str
+    test_leads: int
+    train_leads: int | None
+
+
 @dataclass(frozen=True, eq=False)
 class Comparison:
     """Two models by the same `leads`. Differences are second less first; `moves` counts leads by both grades.
 
     `crossed` is how many leads change their grade; `changed` the leads that change the most, those that cross a
-    grade first. `moves` is empty, and `crossed` None, where a model gives no grades.
+    grade first. `moves` is empty, and `crossed` None, where a model gives no grades. `seen` are the models that may
+    have learned from some of the leads.
     """
 
     leads: int
@@ -54,6 +77,14 @@ class Comparison:
     moves: Mapping[tuple[str, str], int]
     crossed: int | None
     changed: tuple[ChangedLead, ...]
+    seen: tuple[Seen, ...] = ()
+
+    def explained(self, first: Reasons | None, second: Reasons | None) -> "Comparison":
+        """The same, its changed leads with the reasons of both models; None for a model that gives none."""
+        by_both = [
+            replace(c, first_reasons=_of(first, c.lead), second_reasons=_of(second, c.lead)) for c in self.changed
+        ]
+        return replace(self, changed=tuple(by_both))
 
     def as_dict(self) -> dict[str, Any]:
         """The comparison as JSON-like data, without the curves."""
@@ -65,6 +96,7 @@ class Comparison:
             "calibration_error": dict(self.errors),
             "grade_moves": [{"from": a, "to": b, "leads": n} for (a, b), n in self.moves.items()],
             "leads_that_cross_a_grade": self.crossed,
+            "may_have_learned_from_test_leads": [asdict(seen) for seen in self.seen],
             "changed_leads": [{**asdict(c), "change": c.change} for c in self.changed],
         }
 
@@ -100,6 +132,10 @@ def compare_scores(scored: DataFrame, contract: Contract, top: int = 20, seed: i
         crossed=sum(n for (a, b), n in moves.items() if a != b) if moves else None,
         changed=tuple(_changed(scored, contract, top)),
     )
+
+
+def _of(reasons: Reasons | None, lead: str) -> tuple[Reason, ...] | None:
+    return None if reasons is None else tuple(reasons.get(lead, ()))
 
 
 def _bins(sample: ScoredSample, name: str) -> ScoreBins:

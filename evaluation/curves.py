@@ -73,7 +73,10 @@ class PrCurve:
 
 @dataclass(frozen=True, eq=False)
 class Reliability:
-    """Groups of leads by ascending score: mean prediction, observed rate, its Wilson 95% interval, leads."""
+    """Groups of leads by ascending score: mean prediction, observed rate, its Wilson 95% interval, leads.
+
+    The interval takes every lead as independent of the others: where leads repeat each other it is too narrow.
+    """
 
     predicted: Floats
     observed: Floats
@@ -153,8 +156,8 @@ def reliability(bins: ScoreBins, groups: int = 10) -> Reliability:
     return Reliability(np.add.reduceat(scores, starts) / n, hits / n, low, high, n)
 
 
-def wilson_interval(hits: Counts, n: Counts) -> tuple[Floats, Floats]:
-    """Lower and upper end of the 95% interval of a rate (Wilson 1927); `n` above 0."""
+def wilson_interval(hits: Counts | Floats, n: Counts | Floats) -> tuple[Floats, Floats]:
+    """Lower and upper end of the 95% interval of a rate (Wilson 1927); `n` above 0, whole or an effective number."""
     rate, spread = hits / n, Z_95**2 / n
     middle = (rate + spread / 2) / (1 + spread)
     half = np.sqrt(spread * (rate * (1 - rate) + spread / 4)) / (1 + spread)

@@ -21,6 +21,8 @@ from features.contract import Kind, LeadField
 
 LEADS, POINTS, WORDS = 400, 12, 8
 PAIRED_FIELDS, PAIRED_LEADS = 4, 50
+# From both on an interaction is worth a picture: a tenth of the joint effect, and one point of probability.
+LARGE_H, LARGE_STRENGTH = 0.1, 0.01
 
 
 @dataclass(frozen=True)
@@ -54,14 +56,19 @@ class Dependence:
 class Interaction:
     """How much of two fields' joint effect is more than the sum of their own.
 
-    `h` is Friedman's H, 0 (none) to about 1 (all of it); `strength` the root mean square of the part that is joint, in
-    points of probability: a large H of a small effect is small here.
+    `h` is Friedman's H, 0 (none) to about 1 (all of it); `strength` the root mean square of the part that is joint, as
+    a probability (0.01 is one point): a large H of a small effect is small here.
     """
 
     first: str
     second: str
     h: float
     strength: float
+
+    @property
+    def large(self) -> bool:
+        """Whether it is a good part of what the two fields do, and moves scores by a point or more."""
+        return self.h >= LARGE_H and self.strength >= LARGE_STRENGTH
 
 
 @dataclass(frozen=True)

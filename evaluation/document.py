@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -122,6 +122,14 @@ def said(value: object, digits: int = 3) -> str:
 def percent(value: float | None, digits: int = 1) -> str:
     """A share in per cent, nothing as a dash."""
     return "-" if value is None else f"{value:.{digits}%}"
+
+
+def span(found: Mapping[str, float] | None, digits: int = 3, sign: Literal["", "+"] = "") -> str:
+    """A value with the ends of its interval (`value`, `low`, `high`), nothing as a dash; with `+` a difference."""
+    if not found:
+        return "-"
+    value, low, high = (f"{found[end]:{sign}.{digits}f}" for end in ("value", "low", "high"))
+    return f"{value} ({low} to {high})"
 
 
 def _markdown(block: Block) -> list[str]:

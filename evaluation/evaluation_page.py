@@ -1,8 +1,8 @@
 """The evaluation report of a run: every number and every picture that training left, on one page."""
 
-from evaluation.document import Block, Document, Picture, Section, Table, Text, percent, said
-from evaluation.model_card import headline, leak_table, metric_table, slice_blocks
-from evaluation.model_facts import ModelFacts
+from evaluation.document import Block, Document, Picture, Section, Table, Text, percent, said, span
+from evaluation.model_card import headline, importance_table, leak_table, metric_table, slice_blocks
+from evaluation.model_facts import HEADLINE, ModelFacts
 
 # Which picture stands where; what no section names comes last, so that no plot of a run is left out.
 PLACES = {
@@ -34,7 +34,7 @@ def evaluation_page(facts: ModelFacts) -> Document:
 
 def _leaks(facts: ModelFacts) -> list[Block]:
     report = facts.report("leakage.json")
-    blocks = [leak_table(facts)]
+    blocks = [leak_table(facts), *_honest(facts)]
     if report:
         rows = tuple(
             (f["name"], f["known_at"], said(f["auc"]), percent(f["filled"] / f["leads"] if f["leads"] else None))
@@ -45,9 +45,24 @@ def _leaks(facts: ModelFacts) -> list[Block]:
 
 
 def _fields(facts: ModelFacts) -> list[Block]:
-    found = facts.report("importance.json").get("fields", ())
-    rows = tuple((f["field"], f"{f['auc_loss']['value']:+.4f}", percent(f["impurity_share"])) for f in found)
-    return [Table(("field", "AUC lost when shuffled", "share of impurity"), rows, numbers=(1, 2))] if rows else []
+    table = importance_table(facts, 1000)
+    return [table] if table else []
+
+
+def _honest(facts: ModelFacts) -> list[Block]:
+    """The model beside the same forest without the late fields; nothing where it has none."""
+    report = facts.report("honest.json")
+    if not report:
+        return []
+    found = [side["metrics"] for side in (*report["sides"].values(), report["honest_less_leaky"])]
+    rows = tuple(
+        (words, *(span(side[name]) for side in found[:2]), span(found[2][name], sign="+"))
+        for name, words in HEADLINE.items()
+        if all(name in side for side in found)
+    )
+    told = f"Known too late to score a new lead: {', '.join(report['late_fields'])}. All intervals are 95%."
+    head = ("measure", *report["sides"], "honest less leaky")
+    return [Text(told), Table(head, rows, numbers=(1, 2, 3))]
 
 
 def _picture(facts: ModelFacts, path: str) -> Picture:

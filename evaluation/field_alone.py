@@ -23,11 +23,12 @@ _MISSING = -1
 class FieldAlone:
     """One field against the label; shares and rates lie in [0, 1], areas in [0.5, 1] whichever way the field points.
 
-    `auc` is the larger of two areas: of the out-of-fold share of converted leads among those with the same word
-    (a number: in the same twentieth), and of the number itself. `auc_error` is its standard error, `auc_missing` the
-    area of whether the field is filled in at all. `copies_id` and `copies_order` are the shares of filled leads in
-    which the field says what the id or order field says; `follows_order` is the absolute correlation with the order
-    field.
+    `auc` is the surer of two areas, the one that is larger less two standard errors: of the out-of-fold share of
+    converted leads among those with the same word (a number: in the same twentieth), over all leads; and of the number
+    itself, over the leads in which it is filled in. `auc_leads` are the leads of that area and `auc_error` is its
+    standard error. `auc_missing` is the area of whether the field is filled in at all. `copies_id` and `copies_order`
+    are the shares of filled leads in which the field says what the id or order field says; `follows_order` is the
+    absolute correlation with the order field.
     """
 
     name: str
@@ -39,6 +40,7 @@ class FieldAlone:
     won_filled: int
     auc: float
     auc_error: float
+    auc_leads: int
     auc_missing: float
     distinct: int
     copies_id: float
@@ -96,9 +98,14 @@ def rank_auc(scores: np.ndarray, won: np.ndarray) -> float:
 
 
 def auc_error(auc: float, won: int, lost: int) -> float:
-    """Standard error of an area from its size and the leads of each class (Hanley and McNeil 1982)."""
+    """Standard error of an area from its size and the leads of each class (Hanley and McNeil 1982).
+
+    No number of leads makes an area of 1 sure, though the formula's error is 0 there: the error is at least that of the
+    area which would be left if one more lead of each class lay at the wrong end. 0.5 where a class is missing.
+    """
     if not (won and lost):
         return 0.5
+    auc = min(auc, max(0.5, won * lost / ((won + 1) * (lost + 1))))
     q1, q2 = auc / (2 - auc), 2 * auc**2 / (1 + auc)
     return math.sqrt((auc * (1 - auc) + (won - 1) * (q1 - auc**2) + (lost - 1) * (q2 - auc**2)) / (won * lost))
 
@@ -122,7 +129,7 @@ def _alone(
     lost = leads - converted
     # The two shares of leads in which the field is filled in, among converted and other leads.
     apart = abs(there_won / converted - (there - there_won) / lost) if converted and lost else 0.0
-    auc = _area(field.kind, values, numbers, filled, won, fold)
+    area = _area(field.kind, values, numbers, filled, won, fold)
     # Ids are compared as numbers where they are numbers, else by their letters.
     same_id = filled & (np.abs(numbers - ids[1]) < 0.5)
     if not is_number:
@@ -136,8 +143,9 @@ def _alone(
         won=converted,
         filled=there,
         won_filled=there_won,
-        auc=auc,
-        auc_error=auc_error(auc, converted, lost),
+        auc=area.auc,
+        auc_error=area.error,
+        auc_leads=area.leads,
         auc_missing=0.5 + apart / 2,
         distinct=int(values[filled].nunique()),
         copies_id=int(same_id.sum()) / there if there else 0.0,
@@ -155,23 +163,47 @@ def _correlation(x: np.ndarray, y: np.ndarray) -> float:
     return float(np.corrcoef(x, y)[0, 1])
 
 
+@dataclass(frozen=True)
+class _Area:
+    """An area, its standard error, and the leads that both are of."""
+
+    auc: float
+    error: float
+    leads: int
+
+    @property
+    def surely(self) -> float:
+        """The area less two standard errors."""
+        return self.auc - 2 * self.error
+
+
 def _area(
     kind: Kind, values: pd.Series, numbers: np.ndarray, filled: np.ndarray, won: np.ndarray, fold: np.ndarray
-) -> float:
-    """The largest area that the field gives: by its value, either way round, and by its words out of fold."""
-    areas = [0.5]
+) -> _Area:
+    """The surest area that the field gives: by its value, either way round, and by its words out of fold.
+
+    A field that is filled in for a few leads may order these without a fault by chance: such an area is large and not
+    sure, and gives way to that of no knowledge at all.
+    """
+    areas = [_measured(0.5, won)]
     if kind is not Kind.CATEGORY:
         # Of ids, those that are no numbers come first among equals, by their letters.
         letters = pd.factorize(values[filled], sort=True)[0] if kind is Kind.ID else np.zeros(int(filled.sum()))
         number = np.nan_to_num(numbers[filled], nan=0.0, posinf=np.inf, neginf=-np.inf)
         place = np.unique(np.column_stack([number, letters]), axis=0, return_inverse=True)[1]
         by_value = rank_auc(place, won[filled])
-        areas += [by_value, 1 - by_value]
+        areas.append(_measured(max(by_value, 1 - by_value), won[filled]))
     if kind in (Kind.NUMERIC, Kind.CATEGORY):
         words = _twentieths(numbers) if kind is Kind.NUMERIC else pd.factorize(values)[0]
         # A share of converted leads below one half is chance, not knowledge: it counts one way only.
-        areas.append(rank_auc(_rates_out_of_fold(words, won, fold), won))
-    return max(areas)
+        areas.append(_measured(rank_auc(_rates_out_of_fold(words, won, fold), won), won))
+    return max(areas, key=lambda area: area.surely)
+
+
+def _measured(auc: float, won: np.ndarray) -> _Area:
+    """An area on the leads `won` (n,)."""
+    leads, converted = len(won), int(won.sum())
+    return _Area(auc, auc_error(auc, converted, leads - converted), leads)
 
 
 def _twentieths(numbers: np.ndarray) -> np.ndarray:

@@ -48,6 +48,14 @@ def leakage(report: LeakReport, subject: str) -> Figure:
     return figure
 
 
+def explanations(found: ImportanceReport, curves: DependenceReport, subject: str) -> dict[str, Figure]:
+    """Pictures by name: importance, dependence and, where a pair of fields has a large interaction, interactions."""
+    figures = {"importance": importance(found, subject), "dependence": dependence(curves, subject)}
+    if any(pair.large for pair in curves.interactions):
+        figures["interactions"] = interactions(curves, subject)
+    return figures
+
+
 def importance(report: ImportanceReport, subject: str) -> Figure:
     """Loss of AUC when a field is shuffled, with 95% intervals, beside its share of the impurity."""
     fields = report.fields[:TOP_FIELDS]

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from evaluation.bootstrap import Interval
 from evaluation.gate_conditions import GateConditions
@@ -83,13 +83,10 @@ def calibration(conditions: GateConditions, evidence: Evidence) -> Check:
 def slices(conditions: GateConditions, evidence: Evidence) -> Check:
     """On no slice that is large enough the model has surely collapsed: in order, or in what it promises."""
     measured = evidence.measured
-    wanted = f"no slice of {conditions.min_slice_leads:,} leads or more that collapses"
+    wanted = f"no slice of {conditions.min_slice_leads:,} different leads or more that collapses"
     if measured is None or (evidence.has_production and measured.auc_difference is None):
         return Check("slices", False, "no slices", wanted, KEEP)
-    limit = conditions.max_slice_auc_drop if evidence.has_production else conditions.max_slice_auc_gap
-    promise_limit = conditions.max_slice_calibration_gap
-    looks = sum(2 if s.auc_change is not None else 1 for s in measured.slices)
-    fallen = [said for s in measured.slices if (said := _collapse(s, limit, promise_limit, looks))]
+    fallen = list(collapsed(conditions, evidence).values())
     more = f" and {len(fallen) - SHOWN_SLICES} more" if len(fallen) > SHOWN_SLICES else ""
     return Check(
         "slices",
@@ -98,6 +95,15 @@ def slices(conditions: GateConditions, evidence: Evidence) -> Check:
         wanted,
         "Look at what these leads lack in training (slices.json of the version's run), and train again.",
     )
+
+
+def collapsed(conditions: GateConditions, evidence: Evidence) -> Mapping[SliceMeasure, str]:
+    """The slices that have surely collapsed, each with what has."""
+    found = evidence.measured.slices if evidence.measured else ()
+    limit = conditions.max_slice_auc_drop if evidence.has_production else conditions.max_slice_auc_gap
+    looks = sum(2 if s.auc_change is not None else 1 for s in found)
+    said = {s: _collapse(s, limit, conditions.max_slice_calibration_gap, looks) for s in found}
+    return {s: what for s, what in said.items() if what}
 
 
 def grades(conditions: GateConditions, evidence: Evidence) -> Check:

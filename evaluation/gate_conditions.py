@@ -21,7 +21,9 @@ class GateConditions(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False
     )
     max_ece: float = Field(0.05, ge=0, le=1, description="largest expected calibration error on all test leads")
     max_ece_rise: float = Field(0.02, ge=0, le=1, description="largest rise of that error against Production")
-    min_slice_leads: int = Field(100, ge=2, description="fewest test leads of a slice that is judged")
+    min_slice_leads: int = Field(
+        100, ge=2, description="fewest test leads of a slice that is judged, repeats counted once"
+    )
     max_slice_auc_drop: float = Field(
         0.05, ge=0, le=1, description="loss of ROC AUC against Production on a slice, from which on it has collapsed"
     )

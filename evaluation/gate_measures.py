@@ -9,11 +9,12 @@ from evaluation.bootstrap import Interval, interval, intervals, paired_differenc
 from evaluation.curves import Floats, ScoreBins, expected_calibration_error, reliability
 from evaluation.errors import EvaluationError
 from evaluation.gate_conditions import GateConditions
+from evaluation.grouped_rates import GroupedRate
 from evaluation.scored_sample import ScoredSample
 
 CANDIDATE, PRODUCTION, NEWEST = "candidate", "production", "newest"
 SLICE_RESAMPLES, BINS = 400, 1000
-# A slice's area rests on pairs of both classes: with fewer of one, it is chance.
+# A slice's area rests on pairs of both classes: with fewer groups of repeated leads that hold one, it is chance.
 FEW_OF_A_CLASS = 20
 
 
@@ -26,8 +27,8 @@ class SliceMeasure:
     """The test leads with one value of one field.
 
     `auc_change` is the candidate's ROC AUC on them less Production's, or less the candidate's own on all leads where
-    nothing is in Production (None where the slice has few leads of a class). `promised` is the mean score less the
-    observed rate, for the candidate and for Production.
+    nothing is in Production (None where few groups of the slice hold a lead of a class). `promised` is the mean score
+    less the observed rate, for the candidate and for Production.
     """
 
     field: str
@@ -123,21 +124,25 @@ def bins_of(labels: NDArray[np.int8], scores: Floats, bins: int = BINS) -> Score
 
 
 def _slices(sample: ScoredSample, fewest: int) -> tuple[SliceMeasure, ...]:
+    """The slices of at least `fewest` groups, which are leads with repeats counted once.
+
+    The bootstrap draws groups: of a few large ones it would make intervals that look surer than they are.
+    """
     whole = intervals(sample, CANDIDATE, resamples=1).metrics["auc_roc"].value
     found = []
     for field in (name for name in sample.words if name != NEWEST):
-        values, counts = np.unique(sample.words[field].astype(str), return_counts=True)
-        for value, count in zip(values, counts, strict=True):
-            if count >= fewest:
-                part = sample.only(sample.words[field].astype(str) == value)
+        words = sample.words[field].astype(str)
+        for value in np.unique(words):
+            part = sample.only(words == value)
+            if len(np.unique(part.groups)) >= fewest:
                 found.append(_slice(part, field, str(value), whole))
     return tuple(found)
 
 
 def _slice(part: ScoredSample, field: str, value: str, whole: float) -> SliceMeasure:
-    champion, won = PRODUCTION in part.scores, int(part.labels.sum())
+    champion, grouped = PRODUCTION in part.scores, GroupedRate.of(part.groups, part.labels)
     change: Interval | None = None
-    if min(won, part.n - won) >= FEW_OF_A_CLASS:
+    if grouped.of_the_rarer_class >= FEW_OF_A_CLASS:
         if champion:
             change = paired_differences(part, CANDIDATE, PRODUCTION, SLICE_RESAMPLES).metrics["auc_roc"]
         else:

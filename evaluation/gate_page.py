@@ -1,12 +1,15 @@
 """The gate's report as a page: verdict, every check, what was measured of both models, and the slices."""
 
+from collections.abc import Set
+
 from matplotlib.figure import Figure
 
 from evaluation.bootstrap import Interval
 from evaluation.document import Document, Mark, Picture, Section, Table, Text, said
+from evaluation.gate_comparison import collapsed
 from evaluation.gate_conditions import GateConditions
 from evaluation.gate_evidence import Evidence
-from evaluation.gate_measures import Measured
+from evaluation.gate_measures import Measured, SliceMeasure
 from evaluation.gate_report import GateReport
 from evaluation.look import BLUE, GREY, VERMILLION, clean, new_figure, plain
 
@@ -22,7 +25,8 @@ def gate_document(report: GateReport, evidence: Evidence, conditions: GateCondit
         remedies = tuple((c.name, c.remedy) for c in report.failures())
         sections.append(Section("What to do", (Table(("check", "remedy"), remedies),)))
     if evidence.measured is not None:
-        sections += [_comparison(evidence.measured, conditions), _slices(evidence.measured)]
+        fallen = set(collapsed(conditions, evidence))
+        sections += [_comparison(evidence.measured, conditions), _slices(evidence.measured, fallen)]
     else:
         sections.append(Section("Comparison", (Text("The test leads could not be measured.", "bad"),)))
     rows = tuple((name, str(value)) for name, value in conditions.model_dump().items())
@@ -57,17 +61,30 @@ def _comparison(measured: Measured, conditions: GateConditions) -> Section:
     return Section("Comparison", blocks)
 
 
-def _slices(measured: Measured) -> Section:
+def _slices(measured: Measured, fallen: Set[SliceMeasure]) -> Section:
+    """The slices that collapsed first, then by the loss of AUC; one whose loss is not known stands as one of none."""
     if not measured.slices:
         return Section("Slices", (Text("No slice holds enough leads; see slice_by in the contract."),))
-    ordered = sorted(measured.slices, key=lambda s: s.auc_change.value if s.auc_change else 1.0)
+    ordered = sorted(
+        measured.slices,
+        key=lambda s: (s not in fallen, s.auc_change.value if s.auc_change else 0.0, -abs(s.promised.value)),
+    )
+    marks: tuple[Mark, ...] = tuple("bad" if s in fallen else "" for s in ordered)
     rows = tuple(
-        (s.field, s.value, said(s.leads), _signed(s.auc_change), _signed(s.promised), said(s.production_promised))
+        (
+            s.field,
+            s.value,
+            "FAILED" if s in fallen else "passed",
+            said(s.leads),
+            _signed(s.auc_change),
+            _signed(s.promised),
+            said(s.production_promised),
+        )
         for s in ordered
     )
     change = "AUC against Production" if measured.auc_difference else "AUC against all leads"
-    head = ("field", "value", "leads", change, "mean score less rate", "the same, Production")
-    return Section("Slices, the worst first", (Table(head, rows, numbers=(2, 3, 4, 5)),))
+    head = ("field", "value", "result", "leads", change, "mean score less rate", "the same, Production")
+    return Section("Slices, failed ones first", (Table(head, rows, marks, numbers=(3, 4, 5, 6)),))
 
 
 def differences(auc: Interval, brier: Interval, conditions: GateConditions, leads: int) -> Figure:

@@ -4,11 +4,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from evaluation.grades import GradeTable
-from evaluation.look import BLUE, GREY, INK, clean, legend_above, new_figure, require
+from evaluation.look import BLUE, GREY, INK, ORANGE, clean, legend_above, new_figure, require
 
 
 def grades(table: GradeTable, subject: str) -> Figure:
-    """Bars of the conversion rate per grade with its 95% interval; under each grade its leads and their share."""
+    """Bars of the conversion rate per grade with its 95% interval, and the mean score that the grade was given.
+
+    Under each grade stand its leads and their share.
+    """
     held = [row for row in table.rows if row.leads]
     require(held, "graded lead")
     n, converted = sum(row.leads for row in held), sum(row.converted for row in held)
@@ -20,6 +23,9 @@ def grades(table: GradeTable, subject: str) -> Figure:
     places = range(len(held))
     ax.bar(places, rates, color=BLUE, width=0.62)
     ax.errorbar(places, rates, reach, fmt="none", ecolor=INK, elinewidth=1.5, capsize=5, label="95% interval")
+    scores = [(place, row.mean_score) for place, row in zip(places, held, strict=True) if row.mean_score is not None]
+    if scores:
+        ax.plot(*zip(*scores, strict=True), "D", color=ORANGE, mec=INK, mew=0.6, ms=7, label="mean score", zorder=4)
     for place, rate, row in zip(places, rates, held, strict=True):
         ax.text(place, (row.high or rate) + 0.02, f"{rate:.0%}", ha="center", color=INK, fontsize=13, weight="bold")
     ax.axhline(converted / n, color=GREY, ls="--", lw=1.3, label=f"all leads: {converted / n:.0%}")

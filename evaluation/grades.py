@@ -1,6 +1,7 @@
 """Grades A to D: where their cuts lie, from precision targets or from what a team can call, and what they hold."""
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -9,9 +10,11 @@ from pydantic import BaseModel, Field
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from evaluation.curves import Counts, ScoreBins, wilson_interval
+from evaluation.curves import Counts, ScoreBins
 from evaluation.errors import EvaluationError
+from evaluation.grouped_rates import GroupedRate
 from features.grading import GRADES, GradeCuts
+from features.splits import GROUP
 from features.stages import GRADE
 
 UNREACHED = 2.0  # above every probability
@@ -46,7 +49,12 @@ class GradeRule(BaseModel, frozen=True, extra="forbid"):
 
 @dataclass(frozen=True)
 class GradeRow:
-    """One grade among evaluated leads: `rate` of conversion with its Wilson 95% interval (None without leads)."""
+    """One grade among evaluated leads: `rate` of conversion with its 95% interval (None without leads).
+
+    The interval is Wilson's with as many leads as the groups of repeated leads are worth (grouped_rates.py).
+    `mean_score` is the mean probability that the model gave them, 0 to 1: what the grade's rate should be. None where
+    no score was asked for, or without leads.
+    """
 
     grade: str
     leads: int
@@ -55,6 +63,7 @@ class GradeRow:
     rate: float | None
     low: float | None
     high: float | None
+    mean_score: float | None = None
 
 
 @dataclass(frozen=True)
@@ -88,27 +97,36 @@ def grade_cuts(bins: ScoreBins, rule: GradeRule) -> GradeCuts:
     return GradeCuts(a=a, b=b, c=c)
 
 
-def grade_table(scored: DataFrame, label: str) -> GradeTable:
-    """Leads and conversion of every grade; `scored` has `grade` and `label` (0/1). NotGraded without that column."""
+def grade_table(scored: DataFrame, label: str, score: str | None = None) -> GradeTable:
+    """Leads, conversion and mean score of every grade. NotGraded where there is no column `grade`.
+
+    `scored` has `grade`, `label` (0/1), `lead_group` and, where it is named, the served probability `score`. A table
+    of group sizes comes to the driver: at most one row per size and number of converted leads.
+    """
     if GRADE not in scored.columns:
         raise NotGraded("the model gives no grades; train it with calibrate=isotonic.")
-    found = {
-        row[GRADE]: row
-        for row in scored.groupBy(GRADE)
-        .agg(F.count(F.lit(1)).alias("leads"), F.sum(F.col(label).cast("long")).alias("converted"))
-        .collect()
-    }
-    n = np.array([found[g]["leads"] if g in found else 0 for g in GRADES])
-    hits = np.array([found[g]["converted"] if g in found else 0 for g in GRADES])
-    return GradeTable(tuple(_row(*parts, total=int(n.sum())) for parts in zip(GRADES, n, hits, strict=True)))
+    given = F.col(score) if score else F.lit(None).cast("double")
+    sums = (F.count(F.lit(1)).alias("leads"), F.sum(F.col(label).cast("long")).alias("converted"))
+    per_group = scored.groupBy(GRADE, GROUP).agg(*sums, F.sum(given).alias("scores"))
+    kinds = per_group.groupBy(GRADE, "leads", "converted").agg(
+        F.count(F.lit(1)).alias("groups"), F.sum("scores").alias("scores")
+    )
+    found: dict[str, list[Any]] = {grade: [] for grade in GRADES}
+    for row in kinds.where(F.col(GRADE).isin(list(GRADES))).collect():
+        found[row[GRADE]].append(row)
+    total = sum(row["leads"] * row["groups"] for rows in found.values() for row in rows)
+    return GradeTable(tuple(_row(grade, rows, total) for grade, rows in found.items()))
 
 
-def _row(grade: str, n: np.int64, hits: np.int64, total: int) -> GradeRow:
-    leads, converted = int(n), int(hits)
-    if not leads:
+def _row(grade: str, kinds: Sequence[Any], total: int) -> GradeRow:
+    """A grade from its groups by size and converted leads."""
+    if not kinds:
         return GradeRow(grade, 0, 0.0, 0, None, None, None)
-    low, high = wilson_interval(np.array([converted]), np.array([leads]))
-    return GradeRow(grade, leads, leads / total, converted, converted / leads, float(low[0]), float(high[0]))
+    held = GroupedRate(*(np.array([row[name] for row in kinds]) for name in ("leads", "converted", "groups")))
+    low, high = held.interval()
+    scores = [row["scores"] for row in kinds]
+    mean = None if None in scores else sum(scores) / held.n
+    return GradeRow(grade, held.n, held.n / total, held.hits, held.hits / held.n, low, high, mean)
 
 
 def _by_precision(bins: ScoreBins, wanted: Precision) -> list[float | None]:

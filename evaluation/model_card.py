@@ -3,14 +3,18 @@
 Written from what is on record; a part that is missing is said to be missing.
 """
 
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from evaluation.document import Block, Code, Document, Mark, Section, Table, Text, percent, said
+from evaluation.document import Block, Code, Document, Mark, Section, Table, Text, percent, said, span
 from evaluation.model_facts import HEADLINE, WITHOUT_INTERVAL, ModelFacts
 
 LONGEST_DESCRIPTION = 4000
 SHOWN_SLICES, SHOWN_FIELDS = 12, 10
+SLICE_HEAD = (
+    "field", "value", "leads", "converted", "mean score", "AUC", "AUC gap", "calibration gap", "Brier gap",
+)  # fmt: skip
 USE = (
     "Orders new leads by how likely they are to convert, so that the sales team calls the best first. It helps people "
     "to decide whom to call; it is not made to refuse a lead anything, to set a price, or to judge a salesperson. It "
@@ -88,11 +92,14 @@ def slice_blocks(facts: ModelFacts, most: int) -> tuple[Block, ...]:
     shown = report["slices"][:most]
     rows = tuple(_slice(s) for s in shown)
     marks: tuple[Mark, ...] = tuple("faint" if s["small"] else "" for s in shown)
-    head = ("field", "value", "leads", "converted", "mean score", "AUC", "AUC less that of all")
     more = f" {len(report['slices']) - most} more are in slices.json." if len(report["slices"]) > most else ""
     protected = ", ".join(report.get("protected", ())) or "none"
-    basis = f"The worst first; grey: too few leads to judge. Protected fields: {protected}.{more}"
-    return (Text(basis), Table(head, rows, marks, numbers=(2, 3, 4, 5, 6)))
+    basis = (
+        "The worst first; grey, and marked as few: too few leads (repeats counted once) to judge. Gaps, with 95% intervals: AUC and Brier "
+        "score less those of all leads, and for calibration the mean score less the share that converted (above 0 it "
+        f"promises too much). Protected fields: {protected}.{more}"
+    )
+    return (Text(basis), Table(SLICE_HEAD, rows, marks, numbers=tuple(range(2, len(SLICE_HEAD)))))
 
 
 def metric_table(facts: ModelFacts) -> Table:
@@ -103,6 +110,14 @@ def metric_table(facts: ModelFacts) -> Table:
     if before is not None:
         rows.append(("the same before calibration", said(before)))
     return Table(("measure", "test leads (95% interval)"), tuple(rows), numbers=(1,))
+
+
+def importance_table(facts: ModelFacts, most: int) -> Table | None:
+    """The first fields by what shuffling them costs, with its interval; None where that is not on record."""
+    found = facts.report("importance.json").get("fields", ())
+    rows = tuple((f["field"], span(f["auc_loss"], 4, "+"), percent(f["impurity_share"])) for f in found[:most])
+    head = ("field", "AUC lost when its values are shuffled (95% interval)", "share of impurity")
+    return Table(head, rows, numbers=(1, 2)) if rows else None
 
 
 def leak_table(facts: ModelFacts) -> Block:
@@ -176,29 +191,26 @@ def _grades(facts: ModelFacts) -> tuple[Block, ...]:
         return (Text("The model gives no grades, or their table is not on record.", "bad"),)
     cuts = report["cuts"]
     rows = tuple(
-        (g["grade"], _cut(cuts, g["grade"]), said(g["leads"]), percent(g["share"]), _rate(g)) for g in report["grades"]
+        (
+            g["grade"],
+            _cut(cuts, g["grade"]),
+            said(g["leads"]),
+            percent(g["share"]),
+            percent(g.get("mean_score")),
+            _rate(g),
+        )
+        for g in report["grades"]
     )
-    head = ("grade", "from probability", "test leads", "share", "expected conversion (95% interval)")
+    head = ("grade", "from probability", "test leads", "share", "mean score", "expected conversion (95% interval)")
     fall = (
         "A better grade converts more often." if report["monotone"] else "A better grade does not always convert more."
     )
-    return (Table(head, rows, numbers=(1, 2, 3, 4)), Text(fall, "" if report["monotone"] else "bad"))
+    return (Table(head, rows, numbers=(1, 2, 3, 4, 5)), Text(fall, "" if report["monotone"] else "bad"))
 
 
 def _importance(facts: ModelFacts) -> tuple[Block, ...]:
-    found = facts.report("importance.json").get("fields", ())
-    if not found:
-        return (Text("Importances are not on record.", "bad"),)
-    rows = tuple(
-        (
-            f["field"],
-            f"{f['auc_loss']['value']:.4f}",
-            f"{f['auc_loss']['low']:.4f} to {f['auc_loss']['high']:.4f}",
-            percent(f["impurity_share"]),
-        )
-        for f in found[:SHOWN_FIELDS]
-    )
-    return (Table(("field", "AUC lost without it", "95% interval", "share of impurity"), rows, numbers=(1, 2, 3)),)
+    table = importance_table(facts, SHOWN_FIELDS)
+    return (table,) if table else (Text("Importances are not on record.", "bad"),)
 
 
 def _refused(facts: ModelFacts) -> tuple[Block, ...]:
@@ -216,29 +228,36 @@ def _refused(facts: ModelFacts) -> tuple[Block, ...]:
 
 
 def _again(facts: ModelFacts) -> tuple[Block, ...]:
-    entry, m = facts.tags.get("entry_point", "train"), facts.manifest
-    commit = facts.tags.get("git_commit", "")
-    asked = {k: v for k, v in facts.params.items() if v != "" and " " not in v and "/" not in v}
-    given = " ".join(f"-P {name}='{value}'" if ";" in value else f"-P {name}={value}" for name, value in asked.items())
-    prepare = " ".join(f"-P {k}={m[k]}" for k in ("split", "test_share", "seed") if k in m)
+    entry, commit, m = facts.tags.get("entry_point", ""), facts.tags.get("git_commit", ""), facts.manifest
+    if not facts.asks:
+        return (Text("With which command it was trained is not on record.", "bad"),)
+    prepared = {k: m[k] for k in ("split", "test_share", "seed") if k in m}
+    # The record also holds what a sweep found; a command takes what it was asked for.
+    asked = {name: facts.params[name] for name in facts.asks if name in facts.params}
     lines = [f"git checkout {commit}"] if commit else []
     lines += [
-        f"mlflow run . -e prepare {prepare}   # with the same CSV: -P csv=PATH",
-        f"mlflow run . -e {entry} {given}",
+        f"{_command('prepare', prepared)}   # with the same CSV: -P csv=PATH",
+        _command(entry, asked),
     ]
-    return (Code("\n".join(lines)), Text("The same leads give the data hash above, and the same forest."))
+    blocks = (Code("\n".join(lines)), Text("The same leads give the data hash above, and the same forest."))
+    left = ", ".join(name for name in facts.asks if name not in asked)
+    return (*blocks, Text(f"Not on record, so as the command has it: {left}.", "bad")) if left else blocks
+
+
+def _command(entry: str, given: Mapping[str, Any]) -> str:
+    """The line that runs an entry point, as a shell reads it."""
+    return " ".join([f"mlflow run . -e {entry}", *(f"-P {k}={shlex.quote(str(v))}" for k, v in given.items())])
 
 
 def _slice(s: Mapping[str, Any]) -> tuple[str, ...]:
-    auc, gap = s["auc"], s["auc_gap"]
     return (
         s["field"],
         s["value"],
-        said(s["leads"]),
+        f"{said(s['leads'])} (few)" if s["small"] else said(s["leads"]),
         percent(s["rate"]),
         percent(s["mean_score"]),
-        said(auc["value"] if auc else None),
-        f"{gap['value']:+.3f} ({gap['low']:+.3f} to {gap['high']:+.3f})" if gap else "-",
+        said(s["auc"]["value"] if s["auc"] else None),
+        *(span(s.get(gap), sign="+") for gap in ("auc_gap", "calibration_gap", "brier_gap")),
     )
 
 

@@ -36,7 +36,7 @@ WITHOUT_INTERVAL = {
 class ModelFacts:
     """One model on record: `reports` and `pictures` (PNG) by their path in the run, `manifest` of the prepared data.
 
-    `version` is None for a run that registered none.
+    `version` is None for a run that registered none. `asks` names the parameters of the entry point that trained it.
     """
 
     name: str
@@ -49,6 +49,7 @@ class ModelFacts:
     pictures: Mapping[str, bytes]
     manifest: Mapping[str, Any]
     contract: Contract
+    asks: tuple[str, ...] = ()
 
     @property
     def called(self) -> str:

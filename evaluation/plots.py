@@ -82,6 +82,7 @@ def confusion_matrix(bins: ScoreBins, subject: str, threshold: float = 0.5) -> F
 def calibration(bins: ScoreBins, subject: str, groups: int = 10, before: ScoreBins | None = None) -> Figure:
     """Reliability diagram with Wilson 95% intervals in groups of equal size, above a histogram of the scores.
 
+    The intervals are of single leads: repeats, which the histogram cannot tell, make them a little too narrow.
     `before` are the same leads by the forest's own probability, which calibration has corrected.
     """
     found = curves.reliability(bins, groups)
@@ -96,7 +97,7 @@ def calibration(bins: ScoreBins, subject: str, groups: int = 10, before: ScoreBi
     if uncalibrated:
         upper.plot(uncalibrated.predicted, uncalibrated.observed, "s:", color=ORANGE, ms=5, lw=1.5, label="before")
     reach = [found.observed - found.low, found.high - found.observed]
-    label = f"{len(found.leads)} groups of about {bins.n // len(found.leads):,} leads, 95% interval"
+    label = f"{len(found.leads)} groups of about {bins.n // len(found.leads):,} leads, 95% interval of single leads"
     style = {"fmt": "o-", "color": BLUE, "ms": 5, "lw": 1.5, "elinewidth": 1.5, "capsize": 4}
     upper.errorbar(found.predicted, found.observed, reach, label=label, **style)
     _shares(upper, "", "observed rate\n(% converted)")

@@ -7,7 +7,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from evaluation.curves import wilson_interval
 from evaluation.look import BLUE, GREY, INK, ORANGE, VERMILLION, clean, legend_above, new_figure, plain, require
 from evaluation.slices import Slice, SliceReport
 
@@ -68,19 +67,17 @@ def _areas(ax: Axes, found: tuple[Slice, ...], report: SliceReport) -> None:
         ax.errorbar(auc.value, row, xerr=ends, fmt="o", color=colour, mfc=fill, ms=6, capsize=3, lw=1.3, label=label)
     lows = [found[row].auc.low for row in judged if found[row].auc]  # type: ignore[union-attr]
     ax.set_xlim(min([*lows, report.auc.low, 0.7]) - 0.02, 1.005)
-    ax.set_xlabel("area under the ROC curve, 95% interval")
+    ax.set_xlabel("area under the ROC curve,\n95% interval")
     ax.legend(loc="lower left", bbox_to_anchor=(-0.02, 1), ncols=2, fontsize=9, frameon=False, columnspacing=1.2)
 
 
 def _rates(ax: Axes, found: tuple[Slice, ...]) -> None:
     rows = np.arange(len(found))
-    leads = np.array([s.leads for s in found])
     rate = np.array([s.rate for s in found])
-    low, high = wilson_interval(np.rint(rate * leads).astype(np.int64), leads)
-    ends = [np.maximum(rate - low, 0), np.maximum(high - rate, 0)]
+    ends = [np.maximum(rate - [s.rate_low for s in found], 0), np.maximum([s.rate_high for s in found] - rate, 0)]
     ax.errorbar(rate, rows, xerr=ends, fmt="o", color=BLUE, ms=6, capsize=3, lw=1.3, label="observed rate")
     ax.plot([s.mean_score for s in found], rows, "D", color=ORANGE, mec=INK, mew=0.6, ms=6, label="mean score")
-    ax.set(xlim=(-0.02, 1.02), xlabel="converted leads, 95% interval, and mean score")
+    ax.set(xlim=(-0.02, 1.02), xlabel="converted leads, 95% interval,\nand mean score")
     ax.xaxis.set_major_formatter(PercentFormatter(1))
     ax.xaxis.set_major_locator(MaxNLocator(5))
     ax.legend(loc="lower left", bbox_to_anchor=(-0.02, 1), ncols=2, fontsize=9, frameon=False, columnspacing=1.2)

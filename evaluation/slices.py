@@ -1,7 +1,7 @@
 """How a model does on parts of the leads: by channel, source, city, country and every protected field.
 
-Counts, rates and grade shares are of all scored leads and come from Spark; areas and intervals are of a bounded
-sample, resampled by groups of repeated leads as in bootstrap.py.
+Counts, rates and grade shares are of all scored leads and come from Spark; areas, intervals and calibration errors are
+of a bounded sample, resampled by groups of repeated leads as in bootstrap.py.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,13 +14,18 @@ from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from evaluation.bootstrap import Interval, Ranked, Weights, interval, resampled
-from evaluation.curves import Floats
+from evaluation.curves import Floats, expected_calibration_error, reliability
+from evaluation.gate_measures import bins_of
+from evaluation.grouped_rates import GroupedRate
 from evaluation.scored_sample import ScoredSample, collect_scored
 from features.contract import Kind, LeadField
 
 TOP_WORDS, SHOWN_FROM, RESAMPLES = 12, 10, 400
-# Below these a slice's numbers are chance more than fact: it is shown, and judged by nobody.
-FEW_LEADS, FEW_OF_A_CLASS = 100, 20
+# Below these numbers of groups, leads whose repeats count once, a slice's numbers are chance more than fact: it is
+# shown, and judged by nobody.
+FEW_GROUPS, FEW_OF_A_CLASS = 100, 20
+# Leads in each part, and parts, of which a slice's calibration error is the mean.
+PART, PARTS = 100, 10
 MISSING, OTHER = "(not answered)", "(all others)"
 GRADE = "grade"
 
@@ -29,18 +34,25 @@ GRADE = "grade"
 class Slice:
     """The leads with one value of one field; rates, shares and scores in [0, 1].
 
-    `auc_gap` is the slice's AUC less that of all leads, `brier_gap` likewise (above 0 is worse), and
-    `calibration_gap` the mean score less the observed rate: above 0 the model promises too much. Intervals are 95%. A
-    `small` slice has few leads, or few of a class; gaps are None where a class is missing.
+    `groups` are its leads in the sample with repeats counted once. `rate_low` and `rate_high` are the ends of the
+    rate's 95% interval, as of a grade (grouped_rates.py). `auc_gap` is the slice's AUC less that of all leads,
+    `brier_gap` likewise (above 0 is worse), and `calibration_gap` the mean score less the observed rate: above 0 the
+    model promises too much. Intervals are 95%. `ece` is the expected calibration error in up to ten parts of 100 leads
+    or more; chance alone makes it about 0.03 where the parts are that small. A `small` slice has few groups, or few
+    that hold a lead of a class; gaps are None where a class is missing, the error where the slice is small.
     """
 
     field: str
     value: str
     leads: int
+    groups: int
     share: float
     small: bool
     rate: float
+    rate_low: float
+    rate_high: float
     mean_score: float
+    ece: float | None
     auc: Interval | None
     auc_gap: Interval | None
     brier_gap: Interval | None
@@ -54,7 +66,12 @@ class Slice:
 
 @dataclass(frozen=True)
 class SliceReport:
-    """All slices, field by field, the surely worst first and small ones last, and what they are held against."""
+    """All slices, field by field, the surely worst first and small ones last, and what they are held against.
+
+    How bad a slice surely is: what its AUC falls short of that of all leads by at the least (the upper end of
+    `auc_gap`); or, where the interval of `calibration_gap` leaves out 0, the end that is nearer to 0, if that is
+    larger. A tenth of AUC and ten points of a promised rate count the same.
+    """
 
     auc: Interval
     leads: int
@@ -74,9 +91,17 @@ class SliceReport:
 
     @property
     def worst(self) -> Slice | None:
+        """The slice, not small, that is surely the worst in order or calibration; None without one to judge."""
+        return min(self._judged, key=_badness, default=None)
+
+    @property
+    def worst_ordered(self) -> Slice | None:
         """The slice, not small, whose AUC is most surely below that of all leads; None without one to judge."""
-        judged = [s for s in self.slices if not s.small and s.auc_gap]
-        return min(judged, key=_badness, default=None)
+        return min(self._judged, key=_surely_short, default=None)
+
+    @property
+    def _judged(self) -> list[Slice]:
+        return [s for s in self.slices if not s.small and s.auc_gap]
 
     def as_dict(self) -> dict[str, Any]:
         """The report as JSON-like data, the worst slices of all fields first."""
@@ -108,7 +133,8 @@ def slice_report(
     masks = {(r["slice"], r["value"]): sample.words[f"{r['slice']}_kept"] == r["value"] for r in counts}
     gaps = _gaps(sample, score, masks, resamples, seed)
     total, by_column = scored.count(), {n: f for f, n in zip(fields, names, strict=True)}
-    made = [_slice(r, by_column[r["slice"]].name, total, gaps[r["slice"], r["value"]]) for r in counts]
+    parts = {key: (sample.only(mask), gaps[key]) for key, mask in masks.items()}
+    made = [_slice(r, by_column[r["slice"]].name, total, *parts[r["slice"], r["value"]], score) for r in counts]
     order = {f.name: i for i, f in enumerate(fields)}
     made.sort(key=lambda s: (order[s.field], *_badness(s)))
     protected = tuple(f.name for f in fields if f.protected)
@@ -124,9 +150,15 @@ class _Gaps:
 
 
 def _badness(found: Slice) -> tuple[bool, float, str]:
-    """Sorts the slice whose gap to all leads is most surely bad first; small ones and those without an area last."""
-    gap = found.auc_gap.high if found.auc_gap else np.inf
-    return (found.small or found.auc_gap is None, gap, found.value)
+    """Sorts the slice that is most surely bad first (see SliceReport); small ones and those without an area last."""
+    promised = found.calibration_gap
+    astray = max(promised.low, -promised.high) if promised and not promised.holds(0) else -np.inf
+    return (found.small or found.auc_gap is None, min(_surely_short(found), -astray), found.value)
+
+
+def _surely_short(found: Slice) -> float:
+    """The upper end of a slice's AUC less that of all leads; infinite without an area."""
+    return found.auc_gap.high if found.auc_gap else np.inf
 
 
 def _value_of(field: LeadField) -> Column:
@@ -162,23 +194,37 @@ def _counts(valued: DataFrame, label: str, score: str, names: Sequence[str]) -> 
     return summed.agg(*(F.sum(c).alias(c) for c in ("won", "p", "n", *"ABCD"))).collect()
 
 
-def _slice(row: Any, field: str, total: int, gaps: _Gaps) -> Slice:
-    n, won = row["n"], row["won"]
+def _slice(row: Any, field: str, total: int, part: ScoredSample, gaps: _Gaps, score: str) -> Slice:
+    """A slice from its counts among all leads, and from its part of the sample."""
+    n, rate = row["n"], row["won"] / row["n"]
     graded = {g: row[g] for g in "ABCD" if row[g] is not None}
+    grouped = GroupedRate.of(part.groups, part.labels)
+    small = grouped.distinct < FEW_GROUPS or grouped.of_the_rarer_class < FEW_OF_A_CLASS
+    low, high = grouped.interval(rate)
     return Slice(
         field=field,
         value=row["value"],
         leads=n,
+        groups=grouped.distinct,
         share=n / total,
-        small=n < FEW_LEADS or min(won, n - won) < FEW_OF_A_CLASS,
-        rate=won / n,
+        small=small,
+        rate=rate,
+        rate_low=low,
+        rate_high=high,
         mean_score=row["p"] / n,
+        ece=None if small else _calibration_error(part, score),
         auc=gaps.auc,
         auc_gap=gaps.auc_gap,
         brier_gap=gaps.brier_gap,
         calibration_gap=gaps.calibration_gap,
         grades={g: count / n for g, count in graded.items()} if sum(graded.values()) else {},
     )
+
+
+def _calibration_error(part: ScoredSample, score: str) -> float:
+    """Expected calibration error in parts of 100 leads or more, ten at most."""
+    bins = bins_of(part.labels, part.scores[score])
+    return expected_calibration_error(reliability(bins, min(PARTS, max(1, part.n // PART))))
 
 
 def _gaps(

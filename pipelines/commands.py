@@ -28,6 +28,11 @@ class Switch(StrEnum):
     TRUE = "true"
     FALSE = "false"
 
+    @classmethod
+    def of(cls, value: bool) -> "Switch":
+        """The word for a truth value: what a run logs, so that a command takes it from the record again."""
+        return cls.TRUE if value else cls.FALSE
+
     def __bool__(self) -> bool:
         return self is Switch.TRUE
 

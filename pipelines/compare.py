@@ -1,7 +1,7 @@
 """compare: two versions or runs on the same test leads, what differs, and which leads change their grade."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 import mlflow
@@ -11,7 +11,7 @@ from mlflow.exceptions import MlflowException
 from pyspark.sql import DataFrame, SparkSession
 
 from evaluation import overlay_plots
-from evaluation.comparison import FIRST, SECOND, Comparison, compare_scores, scored_pair
+from evaluation.comparison import FIRST, SECOND, Comparison, Reasons, Seen, compare_scores, scored_pair
 from evaluation.comparison_page import comparison_document
 from features.contract import Contract
 from features.errors import LeadScoringError
@@ -23,7 +23,7 @@ from pipelines.tracking import connect, log_figures, tracked_run
 from serving.compiled.artifact import NotCompiled, load_explaining
 from serving.compiled.errors import CannotExplain
 from serving.compiled.in_spark import scored_by_compiled
-from serving.compiled.reasons import COLUMN, short
+from serving.compiled.reasons import COLUMN
 from serving.models import load_pipeline
 from serving.registry import NoSuchModel, ResolvedVersion, resolve, versions
 
@@ -37,13 +37,18 @@ class NoSuchRun(LeadScoringError):
 
 @dataclass(frozen=True)
 class Contender:
-    """One side of a comparison: what it is called, its model's address, its run, and its tags."""
+    """One side of a comparison: what it is called, its model's address, its run, and what it was trained on.
+
+    `tagged` carries the tags by which its compiled scorer is found; for a run, its version is 0 if it registered none.
+    `train_leads` is None where its run is not on record any more.
+    """
 
     called: str
     uri: str
     run_id: str
     data_hash: str
-    version: ResolvedVersion | None
+    train_leads: int | None
+    tagged: ResolvedVersion
 
 
 @dataclass(frozen=True)
@@ -57,9 +62,10 @@ class Compared:
     def __str__(self) -> str:
         change = self.found.differences.metrics["auc_roc"]
         crossed = "" if self.found.crossed is None else f"; {self.found.crossed:,} leads get another grade"
+        known = "".join(f"; {s.model} may have learned from some of these leads" for s in self.found.seen)
         return (
             f"{self.names[1]} against {self.names[0]} on {self.found.leads:,} test leads: ROC AUC {change.value:+.4f} "
-            f"({change.low:+.4f} to {change.high:+.4f}){crossed}; page: comparison.html of run {self.run_id}"
+            f"({change.low:+.4f} to {change.high:+.4f}){crossed}{known}; page: comparison.html of run {self.run_id}"
         )
 
 
@@ -83,18 +89,20 @@ def run_compare(
     with tracked_run(settings, "compare", {"first": first, "second": second, "top": top}) as run:
         sides = [contender(client, settings.model_name, which) for which in (first, second)]
         names = (sides[0].called, sides[1].called)
-        mlflow.set_tags(
-            {"first_run": sides[0].run_id, "second_run": sides[1].run_id, "seen": _seen(sides, data.data_hash)}
-        )
+        strangers = [side for side in sides if side.data_hash != data.data_hash]
+        known = ", ".join(side.called for side in strangers) or "neither"
+        mlflow.set_tags({"first_run": sides[0].run_id, "second_run": sides[1].run_id, "seen": known})
         models = [load_pipeline(spark, side.uri, side.called) for side in sides]
         leads = scored_pair(models[0], models[1], data.test, contract).cache()
         try:
             found = compare_scores(leads, contract, top)
             ids = [c.lead for c in found.changed]
-            reasons = reasons_of_both(data.test, ids, [s.version for s in sides], contract)
+            told = [reasons_of(side.tagged, data.test, ids, contract) for side in sides]
         finally:
             leads.unpersist()
-        _log(found, names, reasons)
+        seen = tuple(_seen(side, found.total) for side in strangers)
+        found = replace(found.explained(told[0], told[1]), seen=seen)
+        _log(found, names)
         return Compared(run.info.run_id, names, found)
 
 
@@ -107,7 +115,10 @@ def contender(client: MlflowClient, model: str, which: str) -> Contender:
             raise NoSuchRun(f"the tracking store holds no run {which}; copy the id from the UI.") from None
         if "features" not in run.data.tags:
             raise NoSuchRun(f"run {which} logged no model; name a run of train or of a sweep.")
-        return Contender(f"run {which[:8]}", f"runs:/{which}/model", which, run.data.tags.get("data_hash", ""), None)
+        tags = run.data.tags
+        number = tags.get("model_version", "")
+        tagged = ResolvedVersion(model, int(number) if number.isdecimal() else 0, which, tags)
+        return _contender(client, f"run {which[:8]}", f"runs:/{which}/model", tagged)
     if which == LATEST:
         known = versions(client, model)
         if not known:
@@ -115,33 +126,38 @@ def contender(client: MlflowClient, model: str, which: str) -> Contender:
         found = known[0]
     else:
         found = resolve(client, model, which)
-    called = f"version {found.version}"
-    return Contender(called, found.uri, found.run_id, found.tags.get("data_hash", ""), found)
+    return _contender(client, f"version {found.version}", found.uri, found)
 
 
-def _seen(sides: list[Contender], data_hash: str) -> str:
-    """Which of the two may have been trained on some of these test leads: their differences flatter it."""
-    return ", ".join(side.called for side in sides if side.data_hash != data_hash) or "neither"
+def _contender(client: MlflowClient, called: str, uri: str, tagged: ResolvedVersion) -> Contender:
+    try:
+        leads = client.get_run(tagged.run_id).data.metrics.get("train_rows")
+    except MlflowException:  # a version may outlive its run
+        leads = None
+    trained_on = None if leads is None else int(leads)
+    return Contender(called, uri, tagged.run_id, tagged.tags.get("data_hash", ""), trained_on, tagged)
 
 
-def reasons_of_both(
-    leads: DataFrame, ids: list[str], sides: list[ResolvedVersion | None], contract: Contract
-) -> dict[str, tuple[str, str]]:
-    """Reasons of two versions for some of the leads, by id; empty where one has no compiled scorer that tells them."""
-    told, key = [], contract.id.name
+def _seen(side: Contender, test_leads: int) -> Seen:
+    """What a model that was trained on other prepared data may know of the test leads: no more than it was shown."""
+    shown = test_leads if side.train_leads is None else min(test_leads, side.train_leads)
+    return Seen(side.called, shown, side.train_leads)
+
+
+def reasons_of(version: ResolvedVersion, leads: DataFrame, ids: list[str], contract: Contract) -> Reasons | None:
+    """Reasons of a model for some of the leads, by id; None where it has no compiled scorer that tells them."""
+    if not ids:
+        return {}
+    key = contract.id.name
     some = leads.where(leads[key].cast("string").isin(ids))
-    for version in sides if ids else ():
-        if version is None:
-            return {}
-        try:
-            plan = scored_by_compiled(some, load_explaining(version), version, contract, reasons=True)
-        except (NotCompiled, CannotExplain):
-            return {}
-        told.append({row[key]: short(row[COLUMN]) for row in plan.select(key, COLUMN).collect()})
-    return {lead: (told[0].get(lead, ""), told[1].get(lead, "")) for lead in ids}
+    try:
+        plan = scored_by_compiled(some, load_explaining(version), version, contract, reasons=True)
+    except (NotCompiled, CannotExplain):
+        return None
+    return {row[key]: [reason.asDict() for reason in row[COLUMN]] for row in plan.select(key, COLUMN).collect()}
 
 
-def _log(found: Comparison, names: tuple[str, str], reasons: dict[str, tuple[str, str]]) -> None:
+def _log(found: Comparison, names: tuple[str, str]) -> None:
     subject = f"first: {names[0]}; second: {names[1]}; test leads"
     bins = {f"first: {names[0]}": found.bins[FIRST], f"second: {names[1]}": found.bins[SECOND]}
     figures = {
@@ -150,7 +166,7 @@ def _log(found: Comparison, names: tuple[str, str], reasons: dict[str, tuple[str
         "calibration": overlay_plots.calibration(bins, subject),
         "gains": overlay_plots.gains(bins, subject),
     }
-    page = comparison_document(found, names, figures, reasons)
+    page = comparison_document(found, names, figures)
     changes = {f"{name}_difference": i.value for name, i in found.differences.metrics.items()}
     crossed = {} if found.crossed is None else {"leads_that_cross_a_grade": float(found.crossed)}
     mlflow.log_metrics(changes | found.differences.flat("difference_") | crossed)

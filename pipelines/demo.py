@@ -29,7 +29,7 @@ from pipelines.session import spark_session
 from pipelines.settings import Settings
 from pipelines.stream import StreamSummary, run_stream
 from pipelines.stream_options import StreamOptions
-from pipelines.sweep_cv import parse_grid, run_sweep_cv
+from pipelines.sweep_cv import run_sweep_cv
 from pipelines.sweep_hyperopt import SPACE, Sweep, run_sweep_hyperopt
 from pipelines.tracking import connect
 from pipelines.train import run_train
@@ -95,11 +95,10 @@ def run_demo(spark: SparkSession, settings: Settings, console: Console, csv: str
     steps.run("prepare the leads", lambda _: run_prepare(spark, settings, csv), lambda r: _rows(r.manifest))
     for features in ("documented", "available"):
         steps.run(f"train the random forest, {features} features", partial(_train, spark, settings, features), _quality)
-    grid = parse_grid(GRID, seed=42)
     steps.run(
-        "sweep_cv, a small grid", lambda _: run_sweep_cv(spark, settings, "available", grid, explain=False), _quality
+        "sweep_cv, a small grid", lambda _: run_sweep_cv(spark, settings, "available", GRID, explain=False), _quality
     )
-    sweep = Sweep("available", load_yaml(SPACE, SearchSpace), max_evals=max_evals)
+    sweep = Sweep("available", load_yaml(SPACE, SearchSpace), max_evals=max_evals, space_file=SPACE)
     steps.run(
         "sweep_hyperopt, a few trials", lambda _: run_sweep_hyperopt(spark, settings, sweep, explain=False), _quality
     )

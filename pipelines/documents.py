@@ -1,5 +1,7 @@
 """The documents that a training writes of itself: model card, evaluation report, the version's description."""
 
+import importlib
+import inspect
 import json
 import tempfile
 import time
@@ -16,6 +18,7 @@ from evaluation.model_facts import REPORTS, ModelFacts
 from pipelines.settings import Settings
 
 FOLDER, PLOTS = "documents", "plots"
+TRAINERS = ("train", "sweep_cv", "sweep_hyperopt")
 
 
 def log_documents(settings: Settings, manifest: Mapping[str, Any], run_id: str, version: int | None) -> None:
@@ -67,4 +70,13 @@ def facts_of(
         pictures=pictures,
         manifest=manifest,
         contract=settings.contract(),
+        asks=parameters_of(run.data.tags.get("entry_point", "")),
     )
+
+
+def parameters_of(entry: str) -> tuple[str, ...]:
+    """Names of the parameters of an entry point that trains; none of any other. MLproject lists the same."""
+    if entry not in TRAINERS:
+        return ()
+    module = importlib.import_module(f"pipelines.{entry}")  # it imports this module, so it is found when it is needed
+    return tuple(inspect.signature(getattr(module, entry)).parameters)

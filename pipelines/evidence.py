@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 import mlflow
 from matplotlib.figure import Figure
@@ -25,7 +26,9 @@ from pipelines.datasets import Prepared
 from pipelines.tracking import log_figures
 
 SCORE, LEAKY, HONEST = "probability", "leaky", "honest"
-TOP_CURVES, LARGE_H = 6, 0.1
+TOP_CURVES = 6
+# What depends on the order of the scores alone, and so is the same before and after calibration.
+BY_ORDER = ("auc_roc", "auc_pr", "lift_at_10", "lift_at_20")
 
 
 def log_evidence(
@@ -87,7 +90,7 @@ def _log_slices(contract: Contract, scored: DataFrame, subject: str) -> dict[str
     graded = [f for f in report.fields if any(s.grades for s in report.of(f))]
     figures |= {f"slices_{f}_grades": slice_plots.grades(report, f, subject) for f in graded}
     log_figures(figures)
-    worst = report.worst
+    worst = report.worst_ordered
     return {"test_worst_slice_auc_roc": worst.auc.value} if worst and worst.auc else {}
 
 
@@ -105,13 +108,7 @@ def _log_explanations(
     top = [f.field for f in importance.fields[:TOP_CURVES]]
     curves = dependence_report(score, data.test, fields, top)
     mlflow.log_dict(curves.as_dict(), "dependence.json")
-    figures = {
-        "importance": field_plots.importance(importance, subject),
-        "dependence": field_plots.dependence(curves, subject),
-    }
-    if any(pair.h >= LARGE_H for pair in curves.interactions):
-        figures["interactions"] = field_plots.interactions(curves, subject)
-    log_figures(figures)
+    log_figures(field_plots.explanations(importance, curves, subject))
 
 
 def _log_honest(
@@ -122,7 +119,12 @@ def _log_honest(
     late: Sequence[str],
     subject: str,
 ) -> dict[str, float]:
-    """The same forest without the fields that are known too late, on the same test leads: what would be left."""
+    """The same forest without the fields that are known too late, on the same test leads: what would be left.
+
+    Both sides are forests before calibration, so only how they order leads is told: the areas and the lifts. The
+    Brier score or log loss of such a forest beside those of the served, calibrated model would compare the
+    calibrations.
+    """
     label, honest_fields = contract.label.name, [f for f in fields if f.name not in late]
     train = data.train.cache()
     try:
@@ -135,14 +137,21 @@ def _log_honest(
         sample = collect_scored(scored, label, [LEAKY, HONEST])
     finally:
         scored.unpersist()
-    sides = {"with the late fields": intervals(sample, LEAKY), "without them (honest)": intervals(sample, HONEST)}
-    difference = paired_differences(sample, HONEST, LEAKY)
+    sides = {
+        "with the late fields": _of_order(intervals(sample, LEAKY)),
+        "without them (honest)": _of_order(intervals(sample, HONEST)),
+    }
+    difference = _of_order(paired_differences(sample, HONEST, LEAKY))
     told = {"late_fields": list(late), "sides": {name: side.as_dict() for name, side in sides.items()}}
     mlflow.log_dict({**told, "honest_less_leaky": difference.as_dict()}, "honest.json")
     picture = comparison_plots.compared(_named(sides, late), "What the late fields lend the model", subject)
     log_figures({"honest": picture})
     ends = sides["without them (honest)"]
     return {f"honest_{name}": i.value for name, i in ends.metrics.items()} | ends.flat("honest_")
+
+
+def _of_order(found: Intervals) -> Intervals:
+    return replace(found, metrics={name: found.metrics[name] for name in BY_ORDER})
 
 
 def _named(sides: Mapping[str, Intervals], late: Sequence[str]) -> dict[str, Intervals]:

@@ -157,7 +157,7 @@ def _log_pictures(scored: DataFrame, contract: Contract, fitted: Fitted, run_id:
     metrics = {"ece": expected_calibration_error(reliability(bins))}
     metrics["ece_uncalibrated"] = expected_calibration_error(reliability(before))
     if fitted.servable.cuts is not None:
-        table = grade_table(scored, label)
+        table = grade_table(scored, label, "probability")
         figures["grades"] = grade_plots.grades(table, subject)
         mlflow.log_dict({"cuts": fitted.servable.cuts.model_dump(), **table.as_dict()}, "grades.json")
         metrics |= {f"grade_{row.grade.lower()}_rate": row.rate for row in table.rows if row.rate is not None}

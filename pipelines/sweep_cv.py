@@ -42,10 +42,10 @@ def sweep_cv(
 ) -> None:
     """Cross-validate a grid of forests by groups of repeated leads."""
     settings = Settings()
-    candidates = parse_grid(grid, seed)
+    parse_grid(grid, seed)  # a fault is told before Spark starts
     settings.contract().feature_set(features)
     with spark_session(settings, "sweep_cv") as spark:
-        search = (features, candidates, folds, parallelism, metric, seed)
+        search = (features, grid, folds, parallelism, metric, seed)
         print(summary(run_sweep_cv(spark, settings, *search, bool(register), on_leak)))
 
 
@@ -73,7 +73,7 @@ def run_sweep_cv(
     spark: SparkSession,
     settings: Settings,
     features: str,
-    candidates: list[ForestParams],
+    grid: str = GRID,
     folds: int = 3,
     parallelism: int = 2,
     metric: Metric = "auc_roc",
@@ -82,12 +82,13 @@ def run_sweep_cv(
     on_leak: OnLeak = OnLeak.REFUSE,
     explain: bool = True,
 ) -> Reported:
-    """Sweep within a parent run; the winner is refitted on all train leads, evaluated on test and registered."""
-    contract = settings.contract()
+    """Sweep a grid (`parse_grid`) within a parent run; the winner is refitted on all train leads and registered."""
+    candidates, contract = parse_grid(grid, seed), settings.contract()
     fields = contract.feature_set(features)
     data = load_prepared(spark, settings)
-    asked: dict[str, Any] = {"features": features, "folds": folds, "parallelism": parallelism, "metric": metric}
-    with tracked_run(settings, "sweep_cv", {**asked, "seed": seed, "candidates": len(candidates)}) as run:
+    asked: dict[str, Any] = {"features": features, "grid": grid, "folds": folds, "parallelism": parallelism}
+    asked |= {"metric": metric, "seed": seed, "on_leak": on_leak, "register": Switch.of(register)}
+    with tracked_run(settings, "sweep_cv", {**asked, "candidates": len(candidates)}) as run:
         check_leaks(contract, data, features, register, on_leak)
         with encoded(data.train, fields, contract.label.name, folds, seed) as leads:
             found = cross_validate(leads, candidates, metric, parallelism, seed)

@@ -35,7 +35,10 @@ SPACE = ROOT / "conf" / "search_space.yaml"
 
 @dataclass(frozen=True)
 class Sweep:
-    """What a hyperopt sweep was asked for; two sweeps with the same key try the same settings."""
+    """What a hyperopt sweep was asked for; two sweeps with the same key try the same settings.
+
+    `space_file` is where `space` was read, if it was: how the command can be asked for the same.
+    """
 
     features: str
     space: SearchSpace
@@ -45,6 +48,17 @@ class Sweep:
     patience: int = 10
     metric: Metric = "auc_roc"
     seed: int = 42
+    space_file: Path | None = None
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """What the run logs: the command's parameters, a file of the repository by its path in there."""
+        names = ("features", "max_evals", "folds", "parallelism", "patience", "metric", "seed")
+        asked = {name: getattr(self, name) for name in names}
+        if self.space_file is None:
+            return asked
+        whole = self.space_file.resolve()
+        return {**asked, "space": whole.relative_to(ROOT).as_posix() if whole.is_relative_to(ROOT) else str(whole)}
 
     @property
     def base(self) -> ForestParams:
@@ -72,7 +86,8 @@ def sweep_hyperopt(
 ) -> None:
     """Search forest settings by the tree-structured Parzen estimator."""
     settings = Settings()
-    asked = Sweep(features, load_yaml(space, SearchSpace), max_evals, folds, parallelism, patience, metric, seed)
+    searched = load_yaml(space, SearchSpace)
+    asked = Sweep(features, searched, max_evals, folds, parallelism, patience, metric, seed, space)
     settings.contract().feature_set(features)
     with spark_session(settings, "sweep_hyperopt") as spark:
         print(summary(run_sweep_hyperopt(spark, settings, asked, bool(register), on_leak)))
@@ -95,15 +110,7 @@ def run_sweep_hyperopt(
     fields = contract.feature_set(sweep.features)
     data = load_prepared(spark, settings)
     key = sweep.key(data)
-    params = {
-        "features": sweep.features,
-        "max_evals": sweep.max_evals,
-        "folds": sweep.folds,
-        "patience": sweep.patience,
-        "metric": sweep.metric,
-        "seed": sweep.seed,
-        "parallelism": sweep.parallelism,
-    }
+    params = {**sweep.asked, "on_leak": on_leak, "register": Switch.of(register)}
     with tracked_run(settings, "sweep_hyperopt", params, tags={"sweep_key": key}) as run:
         check_leaks(contract, data, sweep.features, register, on_leak)
         mlflow.log_dict(sweep.space.model_dump(), "search_space.json")

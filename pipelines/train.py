@@ -71,7 +71,8 @@ def run_train(
     fields = contract.feature_set(features)
     data = load_prepared(spark, settings)
     asked = {"features": features, **params.model_dump(), "calibrate": finish.calibrate, "folds": folds}
-    with tracked_run(settings, "train", {**asked, "register": register}):
+    asked |= {"on_leak": on_leak, "explain": Switch.of(explain), "register": Switch.of(register)}
+    with tracked_run(settings, "train", asked):
         check_leaks(contract, data, features, register, on_leak)
         with encoded(data.train, fields, contract.label.name, folds, params.seed) as leads:
             fitted = fit_servable(leads, params, finish)

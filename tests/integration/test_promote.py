@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import mlflow
 import pytest
@@ -17,11 +18,12 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from features.splits import with_group
-from features.stages import ForestParams, pipeline
+from features.stages import ForestParams, pipeline, scored_columns
 from features.storage import Storage
 from pipelines import gate_bench
 from pipelines.commands import run_command
 from pipelines.compare import NoSuchRun, run_compare
+from pipelines.compiled import log_compiled
 from pipelines.gate_bench import LEAKS
 from pipelines.promote import GateRefused, NoCandidate, promote, run_promote
 from pipelines.rollback import rollback, run_rollback
@@ -347,17 +349,63 @@ def test_an_equal_model_passes_every_check(registry):
     assert registry.promote("2").version == 2
 
 
-def test_a_comparison_of_a_version_and_a_run_is_logged_as_a_run(registry):
+@pytest.fixture(scope="module")
+def comparison(spark: SparkSession, store: tuple[Settings, dict]) -> SimpleNamespace:
+    """A version without a compiled scorer against a run with one, that registered nothing and knows other leads."""
+    settings, logged = store
+    own = settings.model_copy(update={"model_name": "compared"})
+    registry = Registry(spark, own, logged, connect(own))
     registry.serve(registry.add("good", 0.75))
-    weak = resolve(registry.client, registry.settings.model_name, str(registry.add("weak", 0.65)))
-    registry.client.set_tag(weak.run_id, "features", "City")
-    compared = run_compare(registry.spark, registry.settings, "Production", weak.run_id, top=3)
-    told = json.loads(registry.artifact("comparison.json"))
-    assert registry.audit().info.run_id == compared.run_id
-    assert (told["first"], told["second"]) == ("version 1", f"run {weak.run_id[:8]}")
+    fields = small_contract().feature_set("available")[-1:]
+    leads = small_leads(spark, 200)
+    model = pipeline(fields, ForestParams(trees=2, depth=2), "Bought").fit(leads)
+    with mlflow.start_run() as run:
+        scored = model.transform(leads)
+        served = scored.select(*(f.name for f in fields), *scored_columns(scored, "Bought"))
+        log_compiled(log_model(model, fields, leads), fields, served)
+        mlflow.set_tags({"features": "City", "data_hash": "of-other-data"})
+        mlflow.log_metric("train_rows", 200)
+    compared = run_compare(spark, own, "Production", run.info.run_id, top=3)
+    return SimpleNamespace(
+        run_id=compared.run_id,
+        said=str(compared),
+        second=f"run {run.info.run_id[:8]}",
+        audit=registry.audit(),
+        json=json.loads(registry.artifact("comparison.json")),
+        html=registry.artifact("comparison.html"),
+    )
+
+
+def test_a_comparison_of_a_version_and_a_run_is_logged_as_a_run(comparison):
+    told = comparison.json
+    assert comparison.audit.info.run_id == comparison.run_id
+    assert (told["first"], told["second"]) == ("version 1", comparison.second)
     assert told["second_less_first"]["metrics"]["auc_roc"]["value"] < 0
     assert len(told["changed_leads"]) == 3
-    assert "Changed leads" in registry.artifact("comparison.html")
+    assert "Changed leads" in comparison.html
+
+
+def test_a_run_with_a_compiled_scorer_tells_its_reasons_though_it_is_no_version(comparison):
+    lead = comparison.json["changed_leads"][0]
+    told = [reason["text"] for reason in lead["second_reasons"]]
+    assert told
+    assert all(text.startswith("City ") and text in comparison.html for text in told)
+
+
+def test_a_version_without_a_compiled_scorer_is_said_to_tell_no_reasons(comparison):
+    assert comparison.json["changed_leads"][0]["first_reasons"] is None
+    assert "The first model has no compiled scorer" in comparison.html
+
+
+def test_a_model_that_may_know_test_leads_is_told_with_their_number(comparison):
+    known = {"model": comparison.second, "test_leads": 200, "train_leads": 200}
+    assert comparison.json["may_have_learned_from_test_leads"] == [known]
+    assert "up to 200 of the 600 test leads" in comparison.html
+    assert f"{comparison.second} may have learned from some of these leads" in comparison.said
+
+
+def test_a_comparison_s_tag_names_the_model_that_may_know_test_leads(comparison):
+    assert comparison.audit.data.tags["seen"] == comparison.second
 
 
 def test_a_comparison_with_a_run_that_does_not_exist_is_refused(registry):

@@ -108,10 +108,33 @@ def test_a_lead_on_a_cut_has_the_better_grade(spark):
     assert [r.grade for r in leads.orderBy("calibrated").collect()] == ["D", "C", "B", "B", "A"]
 
 
+def graded(spark, rows, score="p"):
+    """The grades of leads (grade, label, group, probability)."""
+    return grade_table(
+        spark.createDataFrame(rows, "grade string, label int, lead_group long, p double"), "label", score
+    ).rows
+
+
 def test_a_grade_table_counts_leads_and_conversions(spark):
-    scored = spark.createDataFrame([("A", 1), ("A", 1), ("A", 0), ("C", 0)], "grade string, label int")
-    rows = grade_table(scored, "label").rows
+    rows = graded(spark, [("A", 1, 1, 0.9), ("A", 1, 1, 0.8), ("A", 0, 2, 0.7), ("C", 0, 3, 0.3)])
     assert [(r.grade, r.leads, r.converted) for r in rows] == [("A", 3, 2), ("B", 0, 0), ("C", 1, 0), ("D", 0, 0)]
+
+
+def test_a_grade_has_the_mean_score_of_its_leads(spark):
+    rows = graded(spark, [("A", 1, 1, 0.9), ("A", 1, 1, 0.8), ("A", 0, 2, 0.7), ("C", 0, 3, 0.3)])
+    assert [r.mean_score for r in rows] == [pytest.approx(0.8), None, pytest.approx(0.3), None]
+
+
+def test_the_mean_score_of_a_grade_is_left_out_where_no_score_is_asked_for(spark):
+    assert graded(spark, [("A", 1, 1, 0.9)], None)[0].mean_score is None
+
+
+def test_repeated_leads_widen_the_interval_of_a_grade_s_rate(spark):
+    single = graded(spark, [("A", i % 2, i, 0.5) for i in range(100)])[0]
+    repeated = graded(spark, [("A", i % 2, i % 20, 0.5) for i in range(100)])[0]
+    # A hundred leads in twenty groups, which each do the same: an interval of about twenty leads.
+    assert repeated.rate == single.rate
+    assert repeated.high - repeated.low > 2 * (single.high - single.low)
 
 
 def test_grades_of_a_model_without_them_are_refused(spark):

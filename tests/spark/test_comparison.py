@@ -1,11 +1,12 @@
 """Two models on the same leads: what is paired, counted and listed, and what the gate takes from one plan."""
 
 import math
+from dataclasses import replace
 
 import pytest
 from pyspark.sql import functions as F
 
-from evaluation.comparison import compare_scores, scored_pair
+from evaluation.comparison import Seen, compare_scores, scored_pair
 from evaluation.comparison_page import comparison_document
 from evaluation.gate_measures import CANDIDATE, NEWEST, PRODUCTION
 from evaluation.gate_scoring import count_scores, largest_difference, scored_by, scoring_cost
@@ -72,15 +73,59 @@ def test_a_model_against_itself_differs_in_nothing(leads, models):
 
 def test_models_without_grades_cross_none_and_the_page_says_so(leads, models):
     found = compare_scores(scored_pair(*models, leads, CONTRACT), CONTRACT)
-    page = comparison_document(found, ("version 1", "version 2"), {}, {}).as_html()
+    page = comparison_document(found, ("version 1", "version 2"), {}).as_html()
     assert found.crossed is None
     assert "no lead crosses one" in page
 
 
-def test_reasons_stand_beside_a_changed_lead(pair):
-    found = compare_scores(pair, CONTRACT, top=1)
-    reasons = {found.changed[0].lead: ("City Pune: -9 points", "Visits 3: +4 points")}
-    assert "Visits 3: +4 points" in comparison_document(found, ("1", "2"), {}, reasons).as_html()
+def page_of(found):
+    return comparison_document(found, ("version 1", "version 2"), {}).as_markdown()
+
+
+@pytest.fixture(scope="module")
+def one_lead(pair):
+    """A comparison that lists the lead that changes most."""
+    return compare_scores(pair, CONTRACT, top=1)
+
+
+def reasons_for(found, text):
+    return {found.changed[0].lead: [{"field": "Visits", "value": "3", "points": 4.0, "text": text}]}
+
+
+def test_reasons_of_both_models_stand_beside_a_changed_lead(one_lead):
+    told = one_lead.explained(
+        reasons_for(one_lead, "City Pune: -9 points"), reasons_for(one_lead, "Visits 3: +4 points")
+    )
+    assert "| City Pune: -9 points | Visits 3: +4 points |" in page_of(told)
+
+
+def test_reasons_are_in_the_comparison_s_data(one_lead):
+    told = one_lead.explained(reasons_for(one_lead, "Visits 3: +4 points"), None).as_dict()["changed_leads"][0]
+    assert told["first_reasons"][0]["text"] == "Visits 3: +4 points"
+    assert told["second_reasons"] is None
+
+
+def test_the_model_that_tells_no_reasons_is_named(one_lead):
+    page = page_of(one_lead.explained(reasons_for(one_lead, "Visits 3: +4 points"), None))
+    assert "The second model has no compiled scorer" in page
+    assert "reasons of the first |" in page
+    assert "reasons of the second" not in page
+
+
+def test_neither_model_is_said_to_tell_reasons_only_where_both_tell_none(one_lead):
+    said = [("Neither model" in page_of(found)) for found in (one_lead, one_lead.explained(None, {}))]
+    assert said == [True, False]
+
+
+def test_a_model_that_may_know_the_test_leads_is_warned_of_with_their_number(one_lead):
+    page = page_of(replace(one_lead, seen=(Seen("version 1", 250, 250),)))
+    assert "version 1 was trained on other leads" in page
+    assert "up to 250 of the 400 test leads may be among those that it learned from" in page
+    assert "measures of such a model are too good" in page
+
+
+def test_without_such_a_model_there_is_no_warning(one_lead):
+    assert "Warning" not in page_of(one_lead)
 
 
 def test_the_newest_leads_are_those_with_the_highest_order(leads, models):

@@ -86,6 +86,13 @@ def test_without_the_late_field_the_honest_area_is_lower(leaky):
     assert leaky.json("honest.json")["late_fields"] == ["Tag"]
 
 
+def test_of_the_honest_forest_only_what_its_order_decides_is_told(leaky):
+    told = {"auc_roc", "auc_pr", "lift_at_10", "lift_at_20"}
+    ends = {f"honest_{name}{end}" for name in told for end in ("", "_low", "_high")}
+    assert {m for m in leaky.metrics if m.startswith("honest_")} == ends | {"honest_seconds"}
+    assert all(set(side["metrics"]) == told for side in leaky.json("honest.json")["sides"].values())
+
+
 def test_a_contract_without_slices_leaves_none(leaky):
     assert "slices.json" not in leaky.paths
 

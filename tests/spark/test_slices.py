@@ -39,7 +39,7 @@ def by(report, field):
 
 
 def test_the_worst_slice_comes_first(report):
-    assert (report.of("City")[0].value, report.worst.value) == ("Pune", "Pune")
+    assert (report.of("City")[0].value, report.worst_ordered.value) == ("Pune", "Pune")
 
 
 def test_the_gap_of_a_bad_slice_is_surely_below_zero(report):
@@ -75,6 +75,30 @@ def test_a_small_slice_is_never_the_worst(spark):
     scored = spark.createDataFrame([*rows(), *((y, g + 5000, *rest) for y, g, *rest in few)], COLUMNS).cache()
     found = slice_report(scored, "Bought", "p", sliced("City"), resamples=50)
     assert (by(found, "City")["Delhi"].small, found.worst.value) == (True, "Pune")
+
+
+def repeated(spark):
+    """Two hundred leads in Goa beside the others, in ten groups which each do the same."""
+    goa = [(i % 2, 5000 + i % 10, "Goa", 1.0, 0.5, None) for i in range(200)]
+    scored = spark.createDataFrame([*rows(), *goa], COLUMNS).cache()
+    return by(slice_report(scored, "Bought", "p", sliced("City"), resamples=50), "City")["Goa"]
+
+
+def test_a_slice_of_many_leads_in_few_groups_is_small(spark):
+    found = repeated(spark)
+    assert (found.leads, found.groups, found.small) == (200, 10, True)
+
+
+def test_repeated_leads_widen_the_interval_of_a_slice_s_rate(spark, report):
+    found, pune = repeated(spark), by(report, "City")["Pune"]
+    assert found.rate_high - found.rate_low > 0.4
+    assert (pune.rate_low, pune.rate_high) == (pytest.approx(0.451, abs=0.002), pytest.approx(0.549, abs=0.002))
+
+
+def test_a_slice_has_a_calibration_error_unless_it_is_small(report):
+    found = by(report, "City")
+    # Pune's scores, 0.15 to 0.65, say nothing of its rate of one half: the mean distance in four parts.
+    assert (found["Pune"].ece, found[OTHER].ece) == (pytest.approx(0.15, abs=0.06), None)
 
 
 def test_an_unanswered_field_is_a_slice(spark):

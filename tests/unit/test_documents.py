@@ -21,6 +21,8 @@ SLICE = {
     "mean_score": 0.35,
     "auc": INTERVAL,
     "auc_gap": BAD_GAP,
+    "calibration_gap": {"value": 0.05, "low": 0.01, "high": 0.09},
+    "brier_gap": {"value": 0.02, "low": -0.01, "high": 0.05},
 }
 GRADE = {"grade": "A", "leads": 100, "share": 0.2, "converted": 85, "rate": 0.85, "low": 0.77, "high": 0.9}
 SUSPECT = {"field": "Visits", "rule": "knows", "sentence": "Visits alone has an AUC of 0.97.", "declared_late": False}
@@ -34,6 +36,7 @@ FACTS = ModelFacts(
         "features": "Visits,City",
         "feature_set": "available",
         "split": "grouped",
+        "entry_point": "train",
         "git_commit": "abc",
         "data_hash": "dd",
     },
@@ -58,12 +61,31 @@ FACTS = ModelFacts(
         "split": "grouped",
     },
     contract=small_contract(),
+    asks=("features", "trees", "depth", "calibrate"),
 )
-BARE = replace(FACTS, version=None, params={}, tags={}, metrics={}, reports={}, pictures={}, manifest={})
+BARE = replace(FACTS, version=None, params={}, tags={}, metrics={}, reports={}, pictures={}, manifest={}, asks=())
+HONEST = {
+    "late_fields": ["Tag"],
+    "sides": {
+        "with the late fields": {"metrics": {"auc_roc": {"value": 0.97, "low": 0.96, "high": 0.98}}},
+        "without them (honest)": {"metrics": {"auc_roc": INTERVAL}},
+    },
+    "honest_less_leaky": {"metrics": {"auc_roc": {"value": -0.07, "low": -0.08, "high": -0.06}}},
+}
 
 
 def without(path):
     return replace(FACTS, reports={k: v for k, v in FACTS.reports.items() if k != path})
+
+
+def reporting(path, report):
+    return replace(FACTS, reports={**FACTS.reports, path: report})
+
+
+def row_of(document, start):
+    """The row of a Markdown table that starts so."""
+    (found,) = [line for line in document.as_markdown().splitlines() if line.startswith(f"| {start}")]
+    return found
 
 
 def test_a_card_tells_the_area_with_its_interval_and_the_leads():
@@ -71,7 +93,47 @@ def test_a_card_tells_the_area_with_its_interval_and_the_leads():
 
 
 def test_a_card_tells_the_expected_conversion_of_a_grade():
-    assert "| A | 0.700 | 100 | 20.0% | 85.0% (77.0% to 90.0%) |" in model_card(FACTS).as_markdown()
+    assert row_of(model_card(FACTS), "A |") == "| A | 0.700 | 100 | 20.0% | - | 85.0% (77.0% to 90.0%) |"
+
+
+def test_a_card_tells_the_mean_score_of_a_grade_beside_what_converted():
+    told = reporting("grades.json", {**FACTS.reports["grades.json"], "grades": [GRADE | {"mean_score": 0.834}]})
+    assert "| 83.4% | 85.0% (77.0% to 90.0%) |" in row_of(model_card(told), "A |")
+
+
+def test_a_card_tells_the_gaps_of_a_slice_with_their_intervals():
+    row = row_of(model_card(FACTS), "City | Pune")
+    assert "| -0.200 (-0.300 to -0.100) | +0.050 (+0.010 to +0.090) | +0.020 (-0.010 to +0.050) |" in row
+
+
+def test_a_slice_without_gaps_has_dashes():
+    bare = {k: v for k, v in SLICE.items() if not k.endswith("_gap")} | {"auc_gap": None}
+    card = model_card(reporting("slices.json", {"slices": [bare], "protected": []}))
+    assert row_of(card, "City | Pune").endswith("| - | - | - |")
+
+
+def test_a_small_slice_is_marked_where_there_are_no_colours():
+    assert "| 300 (few) |" in row_of(model_card(FACTS), "City | Goa")
+
+
+def test_slices_stand_in_the_order_of_the_report():
+    slices = [SLICE | {"value": v} for v in ("Pune", "Agra", "Goa")]
+    text = model_card(reporting("slices.json", {"slices": slices, "protected": []})).as_markdown()
+    assert text.index("| Pune |") < text.index("| Agra |") < text.index("| Goa |")
+
+
+@pytest.mark.parametrize("document", [model_card, evaluation_page])
+def test_what_shuffling_a_field_costs_is_told_with_its_interval(document):
+    text = document(FACTS).as_markdown()
+    assert "| field | AUC lost when its values are shuffled (95% interval) |" in text
+    assert "| Visits | +0.9000 (+0.8800 to +0.9200) | 40.0% |" in text
+
+
+def test_the_evaluation_page_tells_what_the_late_fields_lend_the_model():
+    page = evaluation_page(reporting("honest.json", HONEST))
+    spans = "0.970 (0.960 to 0.980) | 0.900 (0.880 to 0.920) | -0.070 (-0.080 to -0.060)"
+    assert f"| ROC AUC | {spans} |" in page.as_markdown()
+    assert "| measure | with the late fields | without them (honest) | honest less leaky |" in page.as_markdown()
 
 
 def test_a_card_names_the_fields_that_are_known_too_late_to_be_used():
@@ -86,6 +148,22 @@ def test_a_card_tells_how_to_make_the_model_again():
     text = model_card(FACTS).as_markdown()
     assert "git checkout abc" in text
     assert "mlflow run . -e train -P features=available -P trees=100 -P depth=10 -P calibrate=isotonic" in text
+
+
+def test_a_command_takes_what_a_sweep_was_asked_for_and_not_what_it_found():
+    params = FACTS.params | {"grid": "trees=50,100;depth=5", "candidates": "2"}
+    facts = replace(FACTS, params=params, tags=FACTS.tags | {"entry_point": "sweep_cv"}, asks=("features", "grid"))
+    line = "mlflow run . -e sweep_cv -P features=available -P grid='trees=50,100;depth=5'"
+    assert line in model_card(facts).as_markdown().splitlines()
+
+
+def test_a_parameter_that_is_not_on_record_is_told_beside_the_command():
+    text = model_card(replace(FACTS, asks=("features", "grid"))).as_markdown()
+    assert "Not on record, so as the command has it: grid." in text
+
+
+def test_a_model_of_an_unknown_command_is_not_told_to_be_made_again():
+    assert "mlflow run" not in model_card(replace(FACTS, asks=())).as_markdown()
 
 
 @pytest.mark.parametrize("path", sorted(FACTS.reports))

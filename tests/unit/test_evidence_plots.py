@@ -33,7 +33,22 @@ CURVES = DependenceReport(
     (Interaction("Seconds", "City", 0.4, 0.05),),
 )
 GOOD = Slice(
-    "City", "Mumbai", 900, 0.6, False, 0.4, 0.38, SPAN, Interval(0, -0.01, 0.01), SPAN, SPAN, {"A": 0.3, "D": 0.7}
+    field="City",
+    value="Mumbai",
+    leads=900,
+    groups=880,
+    share=0.6,
+    small=False,
+    rate=0.4,
+    rate_low=0.36,
+    rate_high=0.45,
+    mean_score=0.38,
+    ece=0.03,
+    auc=SPAN,
+    auc_gap=Interval(0, -0.01, 0.01),
+    brier_gap=SPAN,
+    calibration_gap=Interval(-0.02, -0.05, 0.01),
+    grades={"A": 0.3, "D": 0.7},
 )
 SMALL = replace(GOOD, value="Pune $ $", leads=40, small=True)
 BAD = replace(GOOD, value="Delhi", auc_gap=Interval(-0.1, -0.15, -0.05))
@@ -88,6 +103,45 @@ def test_a_missing_word_is_shown_as_not_answered():
 
 def test_slices_tell_small_bad_and_other_ones_apart():
     assert {"small slice", "surely below all leads", "slice"} <= set(said(PICTURES["slices"][0]()).split("\n"))
+
+
+def test_the_bars_of_a_rate_are_the_slice_s_own_interval():
+    bars = slice_plots.slices(SLICES, "City", SUBJECT).axes[1].collections[0]
+    assert bars.get_segments()[0][:, 0] == pytest.approx([0.36, 0.45])
+
+
+@pytest.mark.parametrize(("h", "strength", "drawn"), [(0.4, 0.05, True), (0.9, 0.009, False), (0.09, 0.05, False)])
+def test_interactions_are_drawn_where_they_are_a_good_part_of_an_effect_that_counts(h, strength, drawn):
+    pairs = (Interaction("Seconds", "City", h, strength),)
+    pictures = field_plots.explanations(IMPORTANCE, replace(CURVES, interactions=pairs), SUBJECT)
+    assert ("interactions" in pictures) == drawn
+
+
+def worst(*slices):
+    return replace(SLICES, slices=slices).worst.value
+
+
+def test_a_slice_that_surely_promises_too_much_is_worse_than_one_whose_area_is_surely_a_little_low():
+    promising = replace(GOOD, value="Goa", calibration_gap=Interval(0.2, 0.1, 0.3))
+    assert worst(BAD, promising, GOOD) == "Goa"
+
+
+def test_a_slice_that_surely_promises_too_little_is_as_bad():
+    assert worst(BAD, replace(GOOD, value="Goa", calibration_gap=Interval(-0.2, -0.3, -0.1))) == "Goa"
+
+
+def test_a_slice_ranks_by_the_worse_of_order_and_calibration():
+    assert worst(replace(BAD, calibration_gap=Interval(0.03, 0.02, 0.04)), GOOD) == "Delhi"
+    assert worst(BAD, replace(GOOD, value="Goa", calibration_gap=Interval(0.06, 0.04, 0.08))) == "Delhi"
+
+
+def test_a_calibration_gap_that_chance_explains_does_not_make_a_slice_the_worst():
+    assert worst(BAD, replace(GOOD, value="Goa", calibration_gap=Interval(0.2, -0.01, 0.41))) == "Delhi"
+
+
+def test_the_worst_order_is_that_of_the_area_alone():
+    promising = replace(GOOD, value="Goa", calibration_gap=Interval(0.2, 0.1, 0.3))
+    assert replace(SLICES, slices=(promising, BAD)).worst_ordered.value == "Delhi"
 
 
 def test_a_value_with_dollar_signs_is_no_formula():

@@ -89,6 +89,21 @@ def test_a_slice_of_a_first_version_that_collapses_is_refused():
     assert "slices" in {c.name for c in judge(CONDITIONS, first).failures()}
 
 
+def test_a_slice_of_many_leads_in_few_groups_is_not_judged():
+    """The 240 leads of Pune repeat ten; the candidate has them the wrong way round, and promises what they keep not."""
+    leads = sample(np.where(PUNE, 1 - TRUTH, TRUTH))
+    few = replace(leads, groups=np.where(PUNE, np.arange(LEADS) // 10 % 10, 100 + np.arange(LEADS)))
+    judged, left = (measure(found, CONDITIONS).slices for found in (leads, few))
+    assert ([s.value for s in judged], [s.value for s in left]) == (["Mumbai", "Pune"], ["Mumbai"])
+
+
+def test_a_slice_with_few_groups_of_a_class_has_no_area():
+    """All converted leads of Pune repeat one of ten."""
+    groups = np.where(PUNE & (LABELS == 1), np.arange(LEADS) // 10 % 10, 100 + np.arange(LEADS))
+    found = measure(replace(sample(TRUTH), groups=groups), CONDITIONS).slices
+    assert [(s.value, s.auc_change is None) for s in found] == [("Mumbai", False), ("Pune", True)]
+
+
 @pytest.mark.parametrize("score", [np.nan, np.inf, -0.1, 1.5])
 def test_scores_that_are_no_probabilities_are_measured_by_nobody(score):
     with pytest.raises(NotScores, match="1 of 2,400 scores of the candidate"):

@@ -1,5 +1,7 @@
 """Grades: where their cuts lie and what they hold, on scores small enough to check by eye."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from pydantic import ValidationError
@@ -73,6 +75,14 @@ def test_a_table_in_which_a_worse_grade_converts_more_is_not_monotone():
 def test_an_empty_grade_does_not_break_the_order():
     a, b, _, d = table(0.9, 0.6, 0.3, 0.1).rows
     assert GradeTable((a, b, GradeRow("C", 0, 0.0, 0, None, None, None), d)).monotone
+
+
+def test_the_picture_shows_the_mean_score_of_every_grade():
+    rows = [replace(row, mean_score=row.rate + 0.02) for row in table(0.9, 0.6, 0.3, 0.1).rows]
+    shown = [
+        line for line in grades(GradeTable(tuple(rows)), "a model").axes[0].lines if line.get_label() == "mean score"
+    ]
+    assert [list(line.get_ydata()) for line in shown] == [pytest.approx([0.92, 0.62, 0.32, 0.12])]
 
 
 def test_the_picture_names_every_grade_with_its_leads():

@@ -5,21 +5,15 @@ import inspect
 import re
 
 import pytest
-import typer
-import yaml
-from typer.main import get_command
 
-from pipelines.settings import ROOT
+from tests.commands import ENTRIES, command_of
 
-ENTRIES = yaml.safe_load((ROOT / "MLproject").read_text(encoding="utf-8"))["entry_points"]
 NAMED = sorted(set(ENTRIES) - {"main"})
 
 
 def options(entry):
     """The command's options by name: what `python -m pipelines.ENTRY --help` lists."""
-    app = typer.Typer(add_completion=False)
-    app.command()(getattr(importlib.import_module(f"pipelines.{entry}"), entry))
-    return {p.name: p for p in get_command(app).params}
+    return {p.name: p for p in command_of(entry).params}
 
 
 @pytest.mark.parametrize("entry", NAMED)
