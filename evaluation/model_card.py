@@ -95,7 +95,8 @@ def slice_blocks(facts: ModelFacts, most: int) -> tuple[Block, ...]:
     more = f" {len(report['slices']) - most} more are in slices.json." if len(report["slices"]) > most else ""
     protected = ", ".join(report.get("protected", ())) or "none"
     basis = (
-        "The worst first; grey, and marked as few: too few leads (repeats counted once) to judge. Gaps, with 95% intervals: AUC and Brier "
+        "The worst first; grey, and marked as few: too few leads to judge, repeats counted once. Gaps, with 95% "
+        "intervals: AUC and Brier "
         "score less those of all leads, and for calibration the mean score less the share that converted (above 0 it "
         f"promises too much). Protected fields: {protected}.{more}"
     )
