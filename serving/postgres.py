@@ -21,7 +21,14 @@ Result = TypeVar("Result")
 _MOST_ID = 600
 _TIME = "yyyy-MM-dd'T'HH:mm:ss.SSSSSSXXX"
 # What libpq says where another try would be answered in the same way; it gives no code for it.
-_FINAL = ("authentication failed", "no password supplied", "does not exist", "no pg_hba.conf entry", "certificate")
+_FINAL = (
+    "authentication failed",
+    "no password supplied",
+    "does not exist",
+    "no pg_hba.conf entry",
+    "certificate",
+    "server does not support SSL",
+)
 
 
 class DatabaseRefused(ServingError):

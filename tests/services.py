@@ -258,6 +258,36 @@ class PostgresServer(Service):
             self._home.cleanup()
 
 
+class SecuredPostgres(PostgresServer):
+    """PostgreSQL that also speaks TLS; `certificate` is its own, which clients may verify it by."""
+
+    @property
+    def certificate(self) -> Path:
+        """The file of the certificate."""
+        return self.home / "server.pem"
+
+    def prepare(self) -> None:
+        """Make its key and certificate too."""
+        if not self.certificate.exists():
+            make_certificate(self.home / "server.key", self.certificate)
+        super().prepare()
+
+    def command(self) -> list[str]:
+        """As the plain server's, with TLS."""
+        files = ["-c", f"ssl_cert_file={self.certificate}", "-c", f"ssl_key_file={self.home}/server.key"]
+        return [*super().command(), "-c", "ssl=on", *files]
+
+
+def make_certificate(key: Path, certificate: Path) -> None:
+    """Make a key and a certificate of this machine's own address."""
+    if shutil.which("openssl") is None:
+        raise ServiceMissing("no server with TLS: there is no openssl; install it (Debian: apt-get install openssl)")
+    made = ["-keyout", str(key), "-out", str(certificate), "-days", "9", "-subj", f"/CN={HOST}"]
+    run_once(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-addext", f"subjectAltName=IP:{HOST}", *made]
+    )
+
+
 def find_java() -> str:
     """Java's command: of JAVA_HOME first, then on the PATH."""
     home = os.environ.get("JAVA_HOME")
