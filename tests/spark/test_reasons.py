@@ -15,7 +15,7 @@ from rich.console import Console
 
 from features.ingest import read_leads
 from features.stages import ForestParams, pipeline
-from pipelines.compare import reasons_of_both
+from pipelines.compare import reasons_of
 from pipelines.compiled import log_compiled
 from pipelines.demo import scored_table
 from pipelines.score import Engine, NoReasons, run_score, run_score_locally
@@ -25,7 +25,6 @@ from pipelines.tracking import connect, log_model, register_model
 from serving.compiled.artifact import NotCompiled, load_explaining
 from serving.compiled.compiling import compile_saved
 from serving.compiled.in_spark import with_reasons
-from serving.compiled.reasons import short
 from serving.compiled.scorer import CompiledScorer
 from serving.kafka_sink import kafka_rows
 from serving.registry import resolve
@@ -165,15 +164,15 @@ def test_a_refused_event_gets_no_reasons_and_leaves_the_others_theirs(spark, set
     assert all(alone.values())
 
 
-def test_a_comparison_tells_the_reasons_of_both_versions(spark, settings, batch):
+def test_a_comparison_is_told_the_reasons_that_scored_leads_carry(spark, settings, batch):
     production = resolve(connect(settings), settings.model_name)
-    told = reasons_of_both(small_leads(spark, 40), ["lead-00003"], [production, production], small_contract())
-    assert told == {"lead-00003": (short(by_id(batch)["lead-00003"]),) * 2}
+    told = reasons_of(production, small_leads(spark, 40), ["lead-00003"], small_contract())
+    assert told == {"lead-00003": [reason.asDict() for reason in by_id(batch)["lead-00003"]]}
 
 
 def test_a_comparison_with_a_version_that_tells_no_reasons_has_none(spark, settings):
-    first, second = (resolve(connect(settings), settings.model_name, number) for number in ("1", "2"))
-    assert reasons_of_both(small_leads(spark, 5), ["lead-00003"], [first, second], small_contract()) == {}
+    second = resolve(connect(settings), settings.model_name, "2")
+    assert reasons_of(second, small_leads(spark, 5), ["lead-00003"], small_contract()) is None
 
 
 def test_the_hottest_leads_fit_a_terminal_of_a_hundred_columns_with_their_main_reason(spark, batch):
