@@ -24,6 +24,7 @@ from benchmarks.batch import batch_table, on_one_thread
 from benchmarks.batch_sizes import batch_size_table
 from benchmarks.compiled import drawn_leads
 from benchmarks.online import online_table
+from benchmarks.reasons import reasons_table
 from benchmarks.report import Table, publish
 from benchmarks.scaling import ROWS, model_tables, scaling_tables
 from benchmarks.sweep import sweep_table
@@ -46,6 +47,7 @@ class Part(StrEnum):
     SWEEP = "sweep"
     BATCH = "batch"
     FOREST = "forest"
+    REASONS = "reasons"
     SCALING = "scaling"
     MICRO_BATCH = "micro_batch"
     ONLINE = "online"
@@ -67,6 +69,7 @@ def main(
             Part.SWEEP: lambda: [sweep_table(bench.data.train, bench.contract)],
             Part.BATCH: lambda: bench.batch(rows),
             Part.FOREST: bench.forest,
+            Part.REASONS: bench.reasons,
             Part.SCALING: lambda: bench.scaling(largest),
             Part.MICRO_BATCH: lambda: [batch_size_table(place, bench.leads, bench.contract)],
             Part.ONLINE: bench.online,
@@ -119,6 +122,10 @@ class Bench:
     def forest(self) -> list[Table]:
         """Cost over trees and depth."""
         return model_tables(self.spark, self.data.train, self.leads, self.contract, self.contract.label.name)
+
+    def reasons(self) -> list[Table]:
+        """Leads per second with reasons."""
+        return [reasons_table(self.spark, self.leads, self.contract, self.scorer)]
 
     def scaling(self, largest: int) -> list[Table]:
         """Cost over rows and cores."""
