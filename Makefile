@@ -36,10 +36,13 @@ demo: setup ## Prepare, train, promote and stream on sample leads, and show the 
 archive: setup ## Archive Spark's classes (200 MB, two minutes, once): every command with Spark then takes seconds less
 	@$(PY) -m pipelines.class_archive
 
+# Much of a test's time goes into processes that start, one core each: two files at a time take three fifths of it.
+WORKERS ?= 2
+
 .PHONY: test
-test: setup ## Run the whole test suite
+test: setup ## Run the whole test suite (WORKERS=2 files at a time)
 	-@$(PY) -m pipelines.class_archive  # tests go without it where this Java makes none
-	$(PY) -m pytest
+	$(PY) -m pytest --numprocesses $(WORKERS) --dist loadfile
 
 .PHONY: bench
 bench: setup ## Measure batch, online, sweep and training beside their peers (LEADS_CSV=PATH for the real leads)
