@@ -72,9 +72,10 @@ class DeadLetterTopic:
 
     def put(self, letters: DataFrame, number: int, kind: str) -> int:
         """Send the letters of batch `number`; how many there were."""
+        named = {name: F.col(name) for name in DEAD_LETTER_COLUMNS}
         rows = letters.select(
             F.col("event_id").cast("binary").alias("key"),
-            letter_json([*map(F.col, DEAD_LETTER_COLUMNS), F.lit(kind).alias("kind")]).cast("binary").alias("value"),
+            letter_json({**named, "kind": F.lit(kind)}).cast("binary").alias("value"),
         )
         rows.write.format("kafka").options(**self.kafka.client(), topic=self.topic).save()
         # Counted by itself: Spark's Kafka writer reports no observation, and waiting for one would never end.
@@ -155,23 +156,27 @@ def letter_rows(spark: SparkSession, letters: Sequence[Letter], query: str) -> D
 
 def dead_letter(scored: DataFrame, query: str = "") -> list[Column]:
     """The columns of a dead letter of a refused event of `scored_events`; `lead` is its id, where it had one."""
+    return [column.alias(name) for name, column in letter_of(scored, query).items()]
+
+
+def letter_of(scored: DataFrame, query: str = "") -> dict[str, Column]:
+    """The same by name, DEAD_LETTER_COLUMNS in their order."""
     lead = scored.columns[scored.columns.index("position") + 1]
-    return [
-        F.col("event_id"),
-        F.col(lead).alias("lead"),
-        *(F.col(name) for name in ("event_time", "origin", "position", "raw", "reason")),
-        F.col("scored_at").alias("failed_at"),
-        F.lit(query).alias("query"),
-    ]
+    given = {"lead": F.col(lead), "failed_at": F.col("scored_at"), "query": F.lit(query)}
+    return {name: given.get(name, F.col(name)) for name in DEAD_LETTER_COLUMNS}
 
 
-def letter_json(columns: Sequence[Column]) -> Column:
-    """A letter of these columns as JSON that Kafka takes; `raw` and `reason` are read from columns of these names.
+def letter_json(letter: Mapping[str, Column]) -> Column:
+    """A letter of columns by name as JSON that Kafka takes.
 
     Without `raw` where that, escaped, has more than MOST_BYTES: the reason then tells where it stands. What an event
     gives as its lead's id may be as long: 256 characters of it are kept.
     """
-    letter, too_long = F.struct(*columns), F.octet_length(F.to_json(F.struct("raw"))) > MOST_BYTES
-    kept = letter.withField("raw", F.when(~too_long, F.col("raw")))
-    told = F.when(too_long, F.concat("reason", F.lit(_TOO_LONG))).otherwise(F.col("reason"))
-    return F.to_json(kept.withField("reason", told).withField("lead", F.substring(letter["lead"], 1, _MOST_ID)))
+    raw, reason = letter["raw"], letter["reason"]
+    too_long = F.octet_length(F.to_json(F.struct(raw.alias("raw")))) > MOST_BYTES
+    bounded = {
+        "raw": F.when(~too_long, raw),
+        "reason": F.when(too_long, F.concat(reason, F.lit(_TOO_LONG))).otherwise(reason),
+        "lead": F.substring(letter["lead"], 1, _MOST_ID),
+    }
+    return F.to_json(F.struct(*(column.alias(name) for name, column in {**letter, **bounded}.items())))
