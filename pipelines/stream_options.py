@@ -149,8 +149,8 @@ def check(options: StreamOptions, connections: Connections) -> None:
     """
     for name in ("trigger", "epoch", "poll", "registry_wait", "drain", "stuck_after"):
         options.milliseconds(name)
-    refusals = _real_time(options) if options.mode is Mode.REAL_TIME else _micro_batch(options)
-    refusals += _places(options) + _topics(options)
+    refusals = _real_time(options) if options.mode is Mode.REAL_TIME else []
+    refusals += _passed_over(options) + _topics(options)
     if refusals:
         raise UnfitOptions(f"these parameters do not go together: {'; '.join(refusals)}.")
     if uses_kafka(options):
@@ -173,7 +173,6 @@ def _real_time(options: StreamOptions) -> list[str]:
         "mode=real-time sends refused events to a topic: dead_letters=kafka:TOPIC": bool(options.dead_letter_topic),
         "mode=real-time never ends by itself: available_now=false": not options.available_now,
         "max_offsets_per_trigger has no meaning with mode=real-time": not options.max_offsets_per_trigger,
-        "trigger is for mode=micro-batch, epoch for mode=real-time": not options.gives("trigger"),
         "mode=real-time runs no Python, which reasons need: reasons=false, or mode=micro-batch": not options.reasons,
         f"epoch must be at least {SHORTEST_EPOCH_MS // 1000} seconds": options.milliseconds("epoch")
         >= SHORTEST_EPOCH_MS,
@@ -181,22 +180,21 @@ def _real_time(options: StreamOptions) -> list[str]:
     return [words for words, holds in wanted.items() if not holds]
 
 
-def _micro_batch(options: StreamOptions) -> list[str]:
-    of_kafka = "max_offsets_per_trigger", "starting_offsets"
-    unread = [f"{name} is for source=kafka:TOPIC" for name in of_kafka if options.gives(name)]
-    epoch = ["epoch is for mode=real-time"] if options.gives("epoch") else []
-    return epoch if options.source_topic else unread + epoch
-
-
-def _places(options: StreamOptions) -> list[str]:
-    """Parameters of a source or sink that is not there: whoever gave one believes that it does something."""
-    sinks, of_files = set(options.sinks), ("source_format", "max_files_per_trigger")
-    passed_over = {f"{name} is for a source of files": bool(options.source_topic) for name in of_files} | {
-        "output is for sink=parquet": SinkName.PARQUET not in sinks,
-        "topic is for sink=kafka": SinkName.KAFKA not in sinks,
-        "hot is for sink=postgres and sink=webhook": not sinks & {SinkName.POSTGRES, SinkName.WEBHOOK},
+def _passed_over(options: StreamOptions) -> list[str]:
+    """Parameters of a mode, source or sink that is not there: whoever gave one believes that it does something."""
+    sinks, of_kafka = set(options.sinks), bool(options.source_topic)
+    places = {
+        "epoch": ("mode=real-time", options.mode is Mode.REAL_TIME),
+        "trigger": ("mode=micro-batch", options.mode is Mode.MICRO_BATCH),
+        "max_offsets_per_trigger": ("source=kafka:TOPIC", of_kafka),
+        "starting_offsets": ("source=kafka:TOPIC", of_kafka),
+        "source_format": ("a source of files", not of_kafka),
+        "max_files_per_trigger": ("a source of files", not of_kafka),
+        "output": ("sink=parquet", SinkName.PARQUET in sinks),
+        "topic": ("sink=kafka", SinkName.KAFKA in sinks),
+        "hot": ("sink=postgres and sink=webhook", bool(sinks & {SinkName.POSTGRES, SinkName.WEBHOOK})),
     }
-    return [words for words, holds in passed_over.items() if holds and options.gives(words.split()[0])]
+    return [f"{name} is for {place}" for name, (place, there) in places.items() if options.gives(name) and not there]
 
 
 def _topics(options: StreamOptions) -> list[str]:
