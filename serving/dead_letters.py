@@ -9,6 +9,7 @@ from pyspark.sql import Column, DataFrame, Observation, SparkSession
 from pyspark.sql import functions as F
 
 from features.storage import Storage, join
+from serving.events import MOST_ID
 from serving.file_account import FileAccount
 from serving.kafka import KafkaOptions
 from serving.lake import STAGING
@@ -17,7 +18,6 @@ from serving.tally import Tally, measures
 DEAD_LETTER_COLUMNS = ("event_id", "lead", "event_time", "origin", "position", "raw", "reason", "failed_at", "query")
 REFUSED, FILES, UNDELIVERED = "refused", "files", "undelivered"
 MOST_BYTES = 900_000  # of a letter's text as JSON, in Kafka, whose clients and brokers take 1 MiB a record by default
-_MOST_ID = 256
 _TOO_LONG = "; the text is too long for a letter and stands at its origin alone"
 
 
@@ -177,6 +177,6 @@ def letter_json(letter: Mapping[str, Column]) -> Column:
     bounded = {
         "raw": F.when(~too_long, raw),
         "reason": F.when(too_long, F.concat(reason, F.lit(_TOO_LONG))).otherwise(reason),
-        "lead": F.substring(letter["lead"], 1, _MOST_ID),
+        "lead": F.substring(letter["lead"], 1, MOST_ID),
     }
     return F.to_json(F.struct(*(column.alias(name) for name, column in {**letter, **bounded}.items())))

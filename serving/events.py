@@ -34,7 +34,7 @@ ARRIVAL_COLUMNS = (
 EVENT_COLUMNS = ("event_id", "event_time", "origin", "position", "raw", "reason")
 UNANSWERED = "no feature was answered"
 EVENT_ID, EVENT_TIME = "event_id", "event_time"
-_MOST_ID = 256
+MOST_ID = 256
 _CORRUPT = "_corrupt"
 _NOT_FINITE = '^"(-?(?:NaN|Infinity))"$'
 
@@ -143,14 +143,14 @@ def _own(key: str) -> Column:
 def _event_id() -> Column:
     own = F.when(_usable_id(F.col("_own_id")), F.col("_own_id"))
     answer = F.col(_answer(0))
-    lead = F.when(F.length(answer) <= _MOST_ID, F.replace(answer, F.lit("\0"), F.lit("")))
+    lead = F.when(F.length(answer) <= MOST_ID, F.replace(answer, F.lit("\0"), F.lit("")))
     text = F.lower(F.hex(F.xxhash64("value")))
     in_file = F.concat_ws("/", "file", lead, text)
     return F.coalesce(own, F.when(F.col("file").isNotNull(), in_file), F.replace("origin", F.lit("/"), F.lit("-")))
 
 
 def _usable_id(given: Column) -> Column:
-    return (F.length(given) <= _MOST_ID) & ~F.contains(given, F.lit("\0"))
+    return (F.length(given) <= MOST_ID) & ~F.contains(given, F.lit("\0"))
 
 
 def _event_time() -> Column:
