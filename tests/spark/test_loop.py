@@ -12,7 +12,8 @@ from py4j.protocol import Py4JJavaError
 from pyspark import InheritableThread
 from pyspark.sql import SparkSession
 
-from serving.queries import Loop, Running, waits_for_tasks
+from serving.loop import Loop, waits_for_tasks
+from serving.queries import Running
 
 
 @pytest.fixture(scope="module")
