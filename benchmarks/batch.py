@@ -46,7 +46,7 @@ def batch_table(
     drawn = drawn_leads(leads, contract, rows, kind == "distinct")
     with tempfile.TemporaryDirectory(prefix="lead-scoring-bench-") as name:
         folder = Path(name)
-        _write(drawn, folder / "leads")
+        write_leads(drawn, folder / "leads")
         frame = spark.read.parquet(str(folder / "leads"))
         _check(frame.limit(20_000), model, scorer, contract)
         ways = _in_spark(frame, contract, model, peer, scorer)
@@ -146,7 +146,8 @@ def _same(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     yield from batches
 
 
-def _write(leads: pa.Table, folder: Path) -> None:
+def write_leads(leads: pa.Table, folder: Path) -> None:
+    """Write leads as a few Parquet files of equal size into a new folder."""
     folder.mkdir()
     size = -(-leads.num_rows // FILES)
     for number in range(FILES):

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from pyspark.sql import DataFrame, SparkSession
 
+from benchmarks.batch import write_leads
 from benchmarks.compiled import VERSION, drawn_leads
 from benchmarks.measure import Timed, timed
 from benchmarks.report import Table
@@ -20,7 +20,7 @@ from features.contract import Contract
 from serving.compiled.in_spark import scored_by_compiled
 from serving.compiled.scorer import CompiledScorer
 
-BATCH, FILES, ONE_BY_ONE = 10_000, 4, 100
+BATCH, ONE_BY_ONE = 10_000, 100
 LARGEST_REST = 1e-6
 
 
@@ -33,11 +33,10 @@ def reasons_table(
     if not rest <= LARGEST_REST:
         raise RuntimeError(f"base and shares are {rest:.1e} apart from the forest's probability")
     batches, few = drawn.combine_chunks().to_batches(max_chunksize=BATCH), drawn.slice(0, ONE_BY_ONE)
-    with tempfile.TemporaryDirectory(prefix="lead-scoring-bench-") as folder:
-        size = -(-rows // FILES)
-        for number in range(FILES):
-            pq.write_table(drawn.slice(number * size, size), Path(folder) / f"{number}.parquet")
-        frame = spark.read.parquet(folder)
+    with tempfile.TemporaryDirectory(prefix="lead-scoring-bench-") as name:
+        folder = Path(name, "leads")
+        write_leads(drawn, folder)
+        frame = spark.read.parquet(str(folder))
         found = [
             _row("shares and points, one thread", timed(lambda: [scorer.explain(b) for b in batches]), rows),
             _row("reasons in words, one thread", timed(lambda: [scorer.reasons(b) for b in batches]), rows),

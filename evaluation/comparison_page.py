@@ -1,11 +1,12 @@
 """The comparison of two models as a page: differences, curves, grades that leads change, and the leads themselves."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 
 from matplotlib.figure import Figure
 
 from evaluation.comparison import FIRST, SECOND, ChangedLead, Comparison, Reason, Seen
-from evaluation.document import Block, Document, Mark, Picture, Section, Table, Text, said
+from evaluation.document import Block, Document, Mark, Picture, Section, Table, Text, said, span
 from evaluation.overlay_plots import MEASURES
 from features.grading import GRADES
 
@@ -22,7 +23,7 @@ def comparison_document(found: Comparison, names: tuple[str, str], figures: Mapp
     sure = (
         "surely better" if change.low > 0 else "surely worse" if change.high < 0 else "neither surely better nor worse"
     )
-    verdict = f"The second orders leads {sure}: ROC AUC {change.value:+.4f} ({change.low:+.4f} to {change.high:+.4f})."
+    verdict = f"The second orders leads {sure}: ROC AUC {_signed(found, 'auc_roc')}."
     subject = f"First: {names[0]}. Second: {names[1]}. {found.leads:,} of {found.total:,} test leads, scored by both."
     seen = [Text(_learned(s, found.total), "bad") for s in found.seen]
     sections = (
@@ -55,8 +56,7 @@ def _differences(found: Comparison) -> Table:
 
 
 def _signed(found: Comparison, name: str) -> str:
-    change = found.differences.metrics[name]
-    return f"{change.value:+.4f} ({change.low:+.4f} to {change.high:+.4f})"
+    return span(asdict(found.differences.metrics[name]), 4, "+")
 
 
 def _pictures(figures: Mapping[str, Figure], *names: str) -> list[Picture]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import psycopg
 import pyarrow.dataset as ds
-from confluent_kafka import Producer
+from confluent_kafka import Consumer, Producer, TopicPartition
 from pyspark.sql import SparkSession
 
 from pipelines.settings import Settings
@@ -152,6 +152,16 @@ class Trial:
     def events(self, columns: str = "event_id") -> list[tuple[Any, ...]]:
         """Its events in PostgreSQL."""
         return self.ask(f"select {columns} from scored_events where event_id like '{self.topic}-%'")
+
+    def events_in(self, topic: str) -> Counter[str]:
+        """How often each event id stands in the headers of a topic of one partition."""
+        consumer, partition = Consumer({**self.kafka.client, "group.id": topic}), TopicPartition(topic, 0, 0)
+        _, count = consumer.get_watermark_offsets(partition)
+        consumer.assign([partition])
+        try:
+            return Counter(dict(record.headers())["event_id"].decode() for record in consumer.consume(count, 60))
+        finally:
+            consumer.close()
 
     def scores(self) -> list[dict[str, Any]]:
         """Its events in the lake, as any reader sees them, with the columns `query` and `batch`."""

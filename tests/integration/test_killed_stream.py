@@ -8,7 +8,6 @@ import time
 from collections import Counter
 
 import pytest
-from confluent_kafka import Consumer, TopicPartition
 
 from tests.killed_stream import PHASES
 from tests.trials import Stream, Trial
@@ -38,17 +37,6 @@ def test_a_stream_killed_in_a_phase_of_a_batch_stores_every_event_once(trial, ph
     assert trial.committed() == set(trial.ledger()) == {0, 1, 2}
 
 
-def events_in(trial: Trial, topic: str) -> Counter[str]:
-    """How often each event id stands in the headers of a topic of one partition."""
-    consumer, partition = Consumer({**trial.kafka.client, "group.id": topic}), TopicPartition(topic, 0, 0)
-    _, count = consumer.get_watermark_offsets(partition)
-    consumer.assign([partition])
-    try:
-        return Counter(dict(record.headers())["event_id"].decode() for record in consumer.consume(count, 60))
-    finally:
-        consumer.close()
-
-
 def test_a_batch_that_kafka_took_before_the_kill_is_sent_again_under_the_same_event_ids(trial):
     out = f"{trial.topic}-scores"
     trial.kafka.create_topic(out)
@@ -57,7 +45,7 @@ def test_a_batch_that_kafka_took_before_the_kill_is_sent_again_under_the_same_ev
     kill_in(trial, "after-kafka", **to_kafka)
     trial.run(**to_kafka)
     repeated = trial.good_of(DEADLY, trial.per_batch)
-    assert events_in(trial, out) == Counter(trial.good) + Counter(repeated)
+    assert trial.events_in(out) == Counter(trial.good) + Counter(repeated)
 
 
 def test_a_batch_repeated_after_a_promotion_stands_once_and_as_it_was_in_postgresql(trial, promote):

@@ -3,7 +3,6 @@
 import secrets
 
 import pytest
-from confluent_kafka import Consumer
 
 from tests.integration.conftest import on_trial, running
 from tests.services import SecuredBroker
@@ -25,17 +24,6 @@ def secured_trial(spark, two_versions, secured, postgres, tmp_path):
         yield found
 
 
-def received(broker, topic, count):
-    """Event ids of the first records of a topic, from their headers."""
-    consumer = Consumer({**broker.client, "group.id": f"of-{topic}", "auto.offset.reset": "earliest"})
-    consumer.subscribe([topic])
-    try:
-        records = consumer.consume(count, timeout=30)
-        return {dict(record.headers())["event_id"].decode() for record in records}
-    finally:
-        consumer.close()
-
-
 def test_leads_come_and_scores_go_by_tls_with_a_password_that_stands_in_no_file(secured, secured_trial):
     target = f"{secured_trial.topic}-scores"
     secured.create_topic(target)
@@ -43,7 +31,7 @@ def test_leads_come_and_scores_go_by_tls_with_a_password_that_stands_in_no_file(
     with secured_trial.streaming(available_now="true", sink="parquet,kafka", topic=target) as stream:
         assert stream.ended() == 0, stream.said()[-3000:]
     assert {row["event_id"] for row in secured_trial.scores()} == secured_trial.good
-    assert received(secured, target, len(secured_trial.good)) == secured_trial.good
+    assert set(secured_trial.events_in(target)) == secured_trial.good
     files = [p for f in (secured_trial.place.folder, secured_trial.folder) for p in f.rglob("*") if p.is_file()]
     assert [str(p) for p in files if PASSWORD.encode() in p.read_bytes()] == []
 
