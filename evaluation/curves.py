@@ -12,6 +12,8 @@ Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
 
 Z_95 = 1.959963984540054
+# Fewest leads in each group, and most groups, over which the calibration error of a slice or a grade is the mean.
+FEWEST, GROUPS = 100, 10
 
 
 class EmptyClass(EvaluationError):
@@ -171,6 +173,14 @@ def expected_calibration_error(groups: Reliability) -> float:
     Chance alone makes it larger than 0: the more so, the fewer leads a group has.
     """
     return float(np.average(np.abs(groups.observed - groups.predicted), weights=groups.leads))
+
+
+def calibration_error_in_parts(bins: ScoreBins) -> float:
+    """Expected calibration error of a part of all leads, in up to ten groups of 100 leads or more.
+
+    Chance alone makes it about 0.03 where the groups are that small. EmptyClass without any lead.
+    """
+    return expected_calibration_error(reliability(bins, min(GROUPS, max(1, bins.n // FEWEST))))
 
 
 def cumulative_gains(bins: ScoreBins) -> Gains:

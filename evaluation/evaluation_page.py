@@ -1,8 +1,9 @@
 """The evaluation report of a run: every number and every picture that training left, on one page."""
 
 from evaluation.document import Block, Document, Picture, Section, Table, Text, percent, said, span
-from evaluation.model_card import headline, importance_table, leak_table, metric_table, slice_blocks
+from evaluation.model_card import headline, importance_table, leak_table, metric_table
 from evaluation.model_facts import HEADLINE, ModelFacts
+from evaluation.part_tables import grade_blocks, slice_blocks
 
 # Which picture stands where; what no section names comes last, so that no plot of a run is left out.
 PLACES = {
@@ -21,7 +22,9 @@ def evaluation_page(facts: ModelFacts) -> Document:
     left = {_name(path): path for path in sorted(facts.pictures)}
     for title, names in PLACES.items():
         blocks: list[Block] = [_picture(facts, left.pop(n)) for n in names if n in left]
-        blocks += {"Leaks": _leaks, "What the model goes by": _fields}.get(title, lambda _: [])(facts)
+        blocks += {"Grades": grade_blocks, "Leaks": _leaks, "What the model goes by": _fields}.get(title, lambda _: [])(
+            facts
+        )
         sections.append(Section(title, tuple(blocks) or (Text("Not on record.", "bad"),)))
     sliced = [_picture(facts, left.pop(n)) for n in sorted(left) if n.startswith("slices")]
     sections.append(Section("Slices", (*slice_blocks(facts, 1000), *sliced)))

@@ -9,13 +9,11 @@ from evaluation.bootstrap import Interval, interval, intervals, paired_differenc
 from evaluation.curves import Floats, ScoreBins, expected_calibration_error, reliability
 from evaluation.errors import EvaluationError
 from evaluation.gate_conditions import GateConditions
-from evaluation.grouped_rates import GroupedRate
+from evaluation.grouped_rates import FEW_OF_A_CLASS, GroupedRate
 from evaluation.scored_sample import ScoredSample
 
 CANDIDATE, PRODUCTION, NEWEST = "candidate", "production", "newest"
 SLICE_RESAMPLES, BINS = 400, 1000
-# A slice's area rests on pairs of both classes: with fewer groups of repeated leads that hold one, it is chance.
-FEW_OF_A_CLASS = 20
 
 
 class NotScores(EvaluationError):

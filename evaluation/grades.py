@@ -10,9 +10,10 @@ from pydantic import BaseModel, Field
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from evaluation.curves import Counts, ScoreBins
+from evaluation.curves import Counts, ScoreBins, calibration_error_in_parts
 from evaluation.errors import EvaluationError
-from evaluation.grouped_rates import GroupedRate
+from evaluation.grouped_rates import FEW_GROUPS, GroupedRate
+from evaluation.metrics import score_bins_by
 from features.grading import GRADES, GradeCuts
 from features.splits import GROUP
 from features.stages import GRADE
@@ -52,8 +53,10 @@ class GradeRow:
     """One grade among evaluated leads: `rate` of conversion with its 95% interval (None without leads).
 
     The interval is Wilson's with as many leads as the groups of repeated leads are worth (grouped_rates.py).
-    `mean_score` is the mean probability that the model gave them, 0 to 1: what the grade's rate should be. None where
-    no score was asked for, or without leads.
+    `mean_score` is the mean probability that the model serves for them, 0 to 1: what the grade's rate should be. `ece`
+    is the expected calibration error of that probability among them, as of a slice (slices.py), and None where they
+    are of fewer than 100 groups. The same before calibration, of the forest's own probability, ends in `_uncalibrated`.
+    All are None where that score was not asked for, or without leads.
     """
 
     grade: str
@@ -64,6 +67,9 @@ class GradeRow:
     low: float | None
     high: float | None
     mean_score: float | None = None
+    ece: float | None = None
+    mean_score_uncalibrated: float | None = None
+    ece_uncalibrated: float | None = None
 
 
 @dataclass(frozen=True)
@@ -97,36 +103,42 @@ def grade_cuts(bins: ScoreBins, rule: GradeRule) -> GradeCuts:
     return GradeCuts(a=a, b=b, c=c)
 
 
-def grade_table(scored: DataFrame, label: str, score: str | None = None) -> GradeTable:
-    """Leads, conversion and mean score of every grade. NotGraded where there is no column `grade`.
+def grade_table(scored: DataFrame, label: str, score: str | None = None, uncalibrated: str | None = None) -> GradeTable:
+    """Leads, conversion, mean score and calibration error of every grade. NotGraded where there is no column `grade`.
 
-    `scored` has `grade`, `label` (0/1), `lead_group` and, where it is named, the served probability `score`. A table
-    of group sizes comes to the driver: at most one row per size and number of converted leads.
+    `scored` has `grade`, `label` (0/1), `lead_group` and, where they are named, the served probability `score` and the
+    forest's own before calibration, `uncalibrated`. Tables of group sizes and histograms of scores come to the driver:
+    at most one row per size and number of converted leads, and 1,000 per grade.
     """
     if GRADE not in scored.columns:
         raise NotGraded("the model gives no grades; train it with calibrate=isotonic.")
-    given = F.col(score) if score else F.lit(None).cast("double")
     sums = (F.count(F.lit(1)).alias("leads"), F.sum(F.col(label).cast("long")).alias("converted"))
-    per_group = scored.groupBy(GRADE, GROUP).agg(*sums, F.sum(given).alias("scores"))
-    kinds = per_group.groupBy(GRADE, "leads", "converted").agg(
-        F.count(F.lit(1)).alias("groups"), F.sum("scores").alias("scores")
-    )
+    per_group = scored.groupBy(GRADE, GROUP).agg(*sums)
+    kinds = per_group.groupBy(GRADE, "leads", "converted").agg(F.count(F.lit(1)).alias("groups"))
     found: dict[str, list[Any]] = {grade: [] for grade in GRADES}
     for row in kinds.where(F.col(GRADE).isin(list(GRADES))).collect():
         found[row[GRADE]].append(row)
     total = sum(row["leads"] * row["groups"] for rows in found.values() for row in rows)
-    return GradeTable(tuple(_row(grade, rows, total) for grade, rows in found.items()))
+    bins = [score_bins_by(scored, label, GRADE, name) if name else {} for name in (score, uncalibrated)]
+    return GradeTable(tuple(_row(grade, rows, total, *(b.get(grade) for b in bins)) for grade, rows in found.items()))
 
 
-def _row(grade: str, kinds: Sequence[Any], total: int) -> GradeRow:
-    """A grade from its groups by size and converted leads."""
+def _row(grade: str, kinds: Sequence[Any], total: int, served: ScoreBins | None, before: ScoreBins | None) -> GradeRow:
+    """A grade from its groups by size and converted leads, and from its scores as they are served and before."""
     if not kinds:
         return GradeRow(grade, 0, 0.0, 0, None, None, None)
     held = GroupedRate(*(np.array([row[name] for row in kinds]) for name in ("leads", "converted", "groups")))
     low, high = held.interval()
-    scores = [row["scores"] for row in kinds]
-    mean = None if None in scores else sum(scores) / held.n
-    return GradeRow(grade, held.n, held.n / total, held.hits, held.hits / held.n, low, high, mean)
+    few = held.distinct < FEW_GROUPS
+    promised = (*_promised(served, few), *_promised(before, few))
+    return GradeRow(grade, held.n, held.n / total, held.hits, held.hits / held.n, low, high, *promised)
+
+
+def _promised(bins: ScoreBins | None, few: bool) -> tuple[float | None, float | None]:
+    """Mean score, and calibration error unless the leads are few; None without scores."""
+    if bins is None:
+        return None, None
+    return float(bins.score_sum.sum()) / bins.n, None if few else calibration_error_in_parts(bins)
 
 
 def _by_precision(bins: ScoreBins, wanted: Precision) -> list[float | None]:

@@ -13,6 +13,10 @@ from numpy.typing import NDArray
 
 from evaluation.curves import Counts, wilson_interval
 
+# Below these numbers of groups, leads whose repeats count once, what is measured on a part of the leads is chance more
+# than fact: areas rest on pairs of both classes, and a bootstrap of few groups looks surer than it is.
+FEW_GROUPS, FEW_OF_A_CLASS = 100, 20
+
 
 @dataclass(frozen=True, eq=False)
 class GroupedRate:

@@ -1,8 +1,10 @@
 """Metrics of a scored DataFrame, computed in Spark; only aggregates of bounded size come to the driver."""
 
+from collections.abc import Iterable
+
 import numpy as np
 from pyspark.ml.evaluation import BinaryClassificationEvaluator
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame, Row
 from pyspark.sql import functions as F
 
 from evaluation.curves import ScoreBins
@@ -30,19 +32,30 @@ def evaluate(scored: DataFrame, label: str) -> dict[str, float]:
         rows.unpersist()
 
 
-def score_bins(scored: DataFrame, label: str, bins: int = 1000) -> ScoreBins:
-    """Histogram of `probability` by label in equal bins on [0, 1], for curves and plots."""
-    bin_of = F.least(F.floor(F.col("probability") * bins), F.lit(bins - 1)).cast("int")
-    grouped = (
-        scored.groupBy(bin_of.alias("bin"))
-        .agg(
-            F.sum(F.col(label).cast("long")).alias("pos"), F.count(F.lit(1)).alias("n"), F.sum("probability").alias("p")
-        )
-        .where(F.col("bin").isNotNull())
-        .collect()
-    )
+def score_bins(scored: DataFrame, label: str, score: str = "probability", bins: int = 1000) -> ScoreBins:
+    """Histogram of the probability `score` by label in equal bins on [0, 1], for curves and plots."""
+    return _as_bins(_binned(scored, label, F.lit("all"), score, bins), bins)
+
+
+def score_bins_by(scored: DataFrame, label: str, part: str, score: str, bins: int = 1000) -> dict[str, ScoreBins]:
+    """Such a histogram of the probability `score` for every value of the column `part`, which has few of them."""
+    found: dict[str, list[Row]] = {}
+    for row in _binned(scored, label, F.col(part), score, bins):
+        found.setdefault(row["part"], []).append(row)
+    return {value: _as_bins(rows, bins) for value, rows in found.items()}
+
+
+def _binned(scored: DataFrame, label: str, part: Column, score: str, bins: int) -> list[Row]:
+    """Per part and bin that holds leads: converted ones, all, and their summed scores."""
+    bin_of = F.least(F.floor(F.col(score) * bins), F.lit(bins - 1)).cast("int")
+    won, n = F.sum(F.col(label).cast("long")).alias("pos"), F.count(F.lit(1)).alias("n")
+    grouped = scored.groupBy(part.alias("part"), bin_of.alias("bin")).agg(won, n, F.sum(score).alias("p"))
+    return grouped.where(F.col("part").isNotNull() & F.col("bin").isNotNull()).collect()
+
+
+def _as_bins(rows: Iterable[Row], bins: int) -> ScoreBins:
     positives, negatives, score_sum = np.zeros(bins, int), np.zeros(bins, int), np.zeros(bins)
-    for row in grouped:
+    for row in rows:
         positives[row["bin"]], negatives[row["bin"]] = row["pos"], row["n"] - row["pos"]
         score_sum[row["bin"]] = row["p"]
     return ScoreBins(positives, negatives, score_sum)

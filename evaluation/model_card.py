@@ -9,12 +9,10 @@ from typing import Any
 
 from evaluation.document import Block, Code, Document, Mark, Section, Table, Text, percent, said, span
 from evaluation.model_facts import HEADLINE, WITHOUT_INTERVAL, ModelFacts
+from evaluation.part_tables import conversion, grade_blocks, slice_blocks
 
 LONGEST_DESCRIPTION = 4000
 SHOWN_SLICES, SHOWN_FIELDS = 12, 10
-SLICE_HEAD = (
-    "field", "value", "leads", "converted", "mean score", "AUC", "AUC gap", "calibration gap", "Brier gap",
-)  # fmt: skip
 USE = (
     "Orders new leads by how likely they are to convert, so that the sales team calls the best first. It helps people "
     "to decide whom to call; it is not made to refuse a lead anything, to set a price, or to judge a salesperson. It "
@@ -29,7 +27,7 @@ def model_card(facts: ModelFacts) -> Document:
         Section("Data", _data(facts)),
         Section("Fields", _fields(facts)),
         Section("Quality on test leads", _metrics(facts)),
-        Section("Grades", _grades(facts)),
+        Section("Grades", grade_blocks(facts)),
         Section("Slices", slice_blocks(facts, SHOWN_SLICES)),
         Section("What the model goes by", _importance(facts)),
         Section("What was refused, and why", _refused(facts)),
@@ -52,7 +50,7 @@ def description(facts: ModelFacts) -> str:
     lines = [f"**{headline(facts)}**", "", _subject(facts), ""]
     grades = facts.report("grades.json").get("grades", ())
     if grades:
-        lines += [f"Conversion by grade: {', '.join(_grade(g) for g in grades if g['leads'])}.", ""]
+        lines += [f"Conversion by grade: {', '.join(_expected(g) for g in grades if g['leads'])}.", ""]
     lines += [f"Limits: {' '.join(limits(facts))}", ""]
     lines += [f"Late fields: {', '.join(facts.late) or 'none'}. Leak suspects: {_suspected(facts)}.", ""]
     lines += [f"Model card and evaluation report: artifacts of run {facts.run_id} (folder documents)."]
@@ -82,25 +80,6 @@ def limits(facts: ModelFacts) -> list[str]:
     if facts.missing:
         found.append(f"Not on record: {', '.join(facts.missing)}.")
     return found or ["None beyond those of its data: leads like the test leads, from the same sources."]
-
-
-def slice_blocks(facts: ModelFacts, most: int) -> tuple[Block, ...]:
-    """The worst slices first, small ones marked; every protected field is named."""
-    report = facts.report("slices.json")
-    if not report:
-        return (Text("Not measured: the contract names no field to slice by, or the report is missing.", "bad"),)
-    shown = report["slices"][:most]
-    rows = tuple(_slice(s) for s in shown)
-    marks: tuple[Mark, ...] = tuple("faint" if s["small"] else "" for s in shown)
-    more = f" {len(report['slices']) - most} more are in slices.json." if len(report["slices"]) > most else ""
-    protected = ", ".join(report.get("protected", ())) or "none"
-    basis = (
-        "The worst first; grey, and marked as few: too few leads to judge, repeats counted once. Gaps, with 95% "
-        "intervals: AUC and Brier "
-        "score less those of all leads, and for calibration the mean score less the share that converted (above 0 it "
-        f"promises too much). Protected fields: {protected}.{more}"
-    )
-    return (Text(basis), Table(SLICE_HEAD, rows, marks, numbers=tuple(range(2, len(SLICE_HEAD)))))
 
 
 def metric_table(facts: ModelFacts) -> Table:
@@ -186,29 +165,6 @@ def _metrics(facts: ModelFacts) -> tuple[Block, ...]:
     return (metric_table(facts), Text(said_basis))
 
 
-def _grades(facts: ModelFacts) -> tuple[Block, ...]:
-    report = facts.report("grades.json")
-    if not report:
-        return (Text("The model gives no grades, or their table is not on record.", "bad"),)
-    cuts = report["cuts"]
-    rows = tuple(
-        (
-            g["grade"],
-            _cut(cuts, g["grade"]),
-            said(g["leads"]),
-            percent(g["share"]),
-            percent(g.get("mean_score")),
-            _rate(g),
-        )
-        for g in report["grades"]
-    )
-    head = ("grade", "from probability", "test leads", "share", "mean score", "expected conversion (95% interval)")
-    fall = (
-        "A better grade converts more often." if report["monotone"] else "A better grade does not always convert more."
-    )
-    return (Table(head, rows, numbers=(1, 2, 3, 4, 5)), Text(fall, "" if report["monotone"] else "bad"))
-
-
 def _importance(facts: ModelFacts) -> tuple[Block, ...]:
     table = importance_table(facts, SHOWN_FIELDS)
     return (table,) if table else (Text("Importances are not on record.", "bad"),)
@@ -250,29 +206,8 @@ def _command(entry: str, given: Mapping[str, Any]) -> str:
     return " ".join([f"mlflow run . -e {entry}", *(f"-P {k}={shlex.quote(str(v))}" for k, v in given.items())])
 
 
-def _slice(s: Mapping[str, Any]) -> tuple[str, ...]:
-    return (
-        s["field"],
-        s["value"],
-        f"{said(s['leads'])} (few)" if s["small"] else said(s["leads"]),
-        percent(s["rate"]),
-        percent(s["mean_score"]),
-        said(s["auc"]["value"] if s["auc"] else None),
-        *(span(s.get(gap), sign="+") for gap in ("auc_gap", "calibration_gap", "brier_gap")),
-    )
-
-
-def _cut(cuts: Mapping[str, float], grade: str) -> str:
-    cut = cuts.get(grade.lower(), 0.0)
-    return "never" if cut > 1 else f"{cut:.3f}"
-
-
-def _rate(g: Mapping[str, Any]) -> str:
-    return "-" if g["rate"] is None else f"{g['rate']:.1%} ({g['low']:.1%} to {g['high']:.1%})"
-
-
-def _grade(g: Mapping[str, Any]) -> str:
-    return f"{g['grade']} {_rate(g)}"
+def _expected(g: Mapping[str, Any]) -> str:
+    return f"{g['grade']} {conversion(g)}"
 
 
 def _suspected(facts: ModelFacts) -> str:

@@ -32,7 +32,10 @@ def slices(report: SliceReport, field: str, subject: str) -> Figure:
 
 
 def grades(report: SliceReport, field: str, subject: str) -> Figure:
-    """Shares of the grades, one row per value."""
+    """Shares of the grades, one row per value; a small slice has `few` beside its leads.
+
+    Bars that stand on each other bear no intervals: those are in the report's table.
+    """
     found = [s for s in report.of(field) if s.grades]
     require(found, f"graded slice by {field}")
     figure = new_figure(f"Grades by {field}", subject, report.leads)
@@ -42,7 +45,7 @@ def grades(report: SliceReport, field: str, subject: str) -> Figure:
         shares = np.array([s.grades.get(grade, 0.0) for s in found])
         ax.barh(range(len(found)), shares, left=left, color=colour, height=0.7, label=grade, ec="white", lw=0.8)
         left += shares
-    ax.set_yticks(range(len(found)), [_name(s) for s in found], fontsize=9)
+    ax.set_yticks(range(len(found)), [_name(s, ", few" if s.small else "") for s in found], fontsize=9)
     ax.set_ylim(max(len(found), 5) - 0.5, -0.5)
     ax.set(xlim=(0, 1), xlabel="share of the slice's leads")
     ax.xaxis.set_major_formatter(PercentFormatter(1))
@@ -83,7 +86,6 @@ def _rates(ax: Axes, found: tuple[Slice, ...]) -> None:
     ax.legend(loc="lower left", bbox_to_anchor=(-0.02, 1), ncols=2, fontsize=9, frameon=False, columnspacing=1.2)
 
 
-def _name(found: Slice) -> str:
-    return plain(
-        f"{textwrap.shorten(found.value, LONGEST, placeholder='…') or found.value[:LONGEST]} ({found.leads:,})"
-    )
+def _name(found: Slice, mark: str = "") -> str:
+    word = textwrap.shorten(found.value, LONGEST, placeholder="…") or found.value[:LONGEST]
+    return plain(f"{word} ({found.leads:,}{mark})")

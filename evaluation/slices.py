@@ -13,21 +13,18 @@ from numpy.typing import NDArray
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
-from evaluation.bootstrap import Interval, Ranked, Weights, interval, resampled
-from evaluation.curves import Floats, expected_calibration_error, reliability
+from evaluation.bootstrap import Interval
+from evaluation.curves import calibration_error_in_parts
 from evaluation.gate_measures import bins_of
-from evaluation.grouped_rates import GroupedRate
+from evaluation.grouped_rates import FEW_GROUPS, FEW_OF_A_CLASS, GroupedRate
 from evaluation.scored_sample import ScoredSample, collect_scored
+from evaluation.slice_gaps import EVERYONE, Gaps, slice_gaps
 from features.contract import Kind, LeadField
+from features.grading import GRADES
+from features.stages import GRADE
 
 TOP_WORDS, SHOWN_FROM, RESAMPLES = 12, 10, 400
-# Below these numbers of groups, leads whose repeats count once, a slice's numbers are chance more than fact: it is
-# shown, and judged by nobody.
-FEW_GROUPS, FEW_OF_A_CLASS = 100, 20
-# Leads in each part, and parts, of which a slice's calibration error is the mean.
-PART, PARTS = 100, 10
 MISSING, OTHER = "(not answered)", "(all others)"
-GRADE = "grade"
 
 
 @dataclass(frozen=True)
@@ -38,8 +35,13 @@ class Slice:
     rate's 95% interval, as of a grade (grouped_rates.py). `auc_gap` is the slice's AUC less that of all leads,
     `brier_gap` likewise (above 0 is worse), and `calibration_gap` the mean score less the observed rate: above 0 the
     model promises too much. Intervals are 95%. `ece` is the expected calibration error in up to ten parts of 100 leads
-    or more; chance alone makes it about 0.03 where the parts are that small. A `small` slice has few groups, or few
-    that hold a lead of a class; gaps are None where a class is missing, the error where the slice is small.
+    or more; chance alone makes it about 0.03 where the parts are that small. The same before calibration, of the
+    forest's own probability, ends in `_uncalibrated` and is None where the model has no such stage. `grades` are the
+    shares of the grades among its leads, and `grades_low` and `grades_high` the ends of their intervals; all three are
+    empty where leads are not graded.
+
+    A `small` slice has few groups, or few that hold a lead of a class: it is shown, and judged by nobody. Gaps are None
+    where a class is missing, the error where the slice is small.
     """
 
     field: str
@@ -58,6 +60,11 @@ class Slice:
     brier_gap: Interval | None
     calibration_gap: Interval | None
     grades: Mapping[str, float]
+    grades_low: Mapping[str, float]
+    grades_high: Mapping[str, float]
+    mean_score_uncalibrated: float | None = None
+    ece_uncalibrated: float | None = None
+    calibration_gap_uncalibrated: Interval | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The slice as JSON-like data."""
@@ -110,43 +117,43 @@ class SliceReport:
 
 
 def slice_report(
-    scored: DataFrame, label: str, score: str, fields: Sequence[LeadField], resamples: int = RESAMPLES, seed: int = 0
+    scored: DataFrame,
+    label: str,
+    score: str,
+    fields: Sequence[LeadField],
+    uncalibrated: str | None = None,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
 ) -> SliceReport | None:
     """Measure the model by the values of `fields`; None where there is no field to slice by.
 
-    `scored` is cached and carries `label` (0/1), the probability `score`, `lead_group`, the fields, and `grade` where
-    leads are graded. A field's 12 most frequent values, of 10 leads or more, are slices; the rest are one.
-    OneClassOnly where all leads have one label.
+    `scored` is cached and carries `label` (0/1), the probability `score`, `lead_group`, the fields, `grade` where leads
+    are graded, and the forest's own probability before calibration, `uncalibrated`, where the model calibrates. A
+    field's 12 most frequent values, of 10 leads or more, are slices; the rest are one. OneClassOnly where all leads
+    have one label.
     """
     if not fields:
         return None
     names = [f"__slice_{f.name}" for f in fields]
     valued = scored.select("*", *(_value_of(f).alias(n) for f, n in zip(fields, names, strict=True)))
-    counts = _counts(valued, label, score, names)
+    scores = [score, uncalibrated] if uncalibrated else [score]
+    counts = _counts(valued, label, scores, names)
     kept = {n: [r["value"] for r in counts if r["slice"] == n and r["value"] != OTHER] for n in names}
     sample = collect_scored(
         valued.select("*", *(_or_other(n, kept[n]).alias(f"{n}_kept") for n in names)),
         label,
-        [score],
-        [f"{n}_kept" for n in names],
+        scores,
+        [*(f"{n}_kept" for n in names), *([GRADE] if GRADE in scored.columns else [])],
     )
     masks = {(r["slice"], r["value"]): sample.words[f"{r['slice']}_kept"] == r["value"] for r in counts}
-    gaps = _gaps(sample, score, masks, resamples, seed)
+    gaps = slice_gaps(sample, scores, masks, resamples, seed)
     total, by_column = scored.count(), {n: f for f, n in zip(fields, names, strict=True)}
     parts = {key: (sample.only(mask), gaps[key]) for key, mask in masks.items()}
-    made = [_slice(r, by_column[r["slice"]].name, total, *parts[r["slice"], r["value"]], score) for r in counts]
+    made = [_slice(r, by_column[r["slice"]].name, total, *parts[r["slice"], r["value"]], scores) for r in counts]
     order = {f.name: i for i, f in enumerate(fields)}
     made.sort(key=lambda s: (order[s.field], *_badness(s)))
     protected = tuple(f.name for f in fields if f.protected)
-    return SliceReport(gaps["", ""].auc, total, sample.n, resamples, protected, tuple(made))
-
-
-@dataclass(frozen=True)
-class _Gaps:
-    auc: Any
-    auc_gap: Any
-    brier_gap: Any
-    calibration_gap: Any
+    return SliceReport(gaps[EVERYONE].auc, total, sample.n, resamples, protected, tuple(made))
 
 
 def _badness(found: Slice) -> tuple[bool, float, str]:
@@ -178,29 +185,36 @@ def _or_other(name: str, kept: Sequence[str]) -> Column:
     return F.when(F.col(name).isin(list(kept)), F.col(name)).otherwise(OTHER) if kept else F.lit(OTHER)
 
 
-def _counts(valued: DataFrame, label: str, score: str, names: Sequence[str]) -> list[Any]:
-    """Per field and value: leads, converted ones, summed scores, grades; the rare values summed up as one."""
+def _counts(valued: DataFrame, label: str, scores: Sequence[str], names: Sequence[str]) -> list[Any]:
+    """Per field and value: leads, converted ones, summed scores, grades; the rare values summed up as one.
+
+    The sums stand under `p0`, `p1` and so on, in the order of `scores`.
+    """
     grade = F.col(GRADE) if GRADE in valued.columns else F.lit(None).cast("string")
     cells = F.explode(F.array(*(F.struct(F.lit(n).alias("slice"), F.col(n).alias("value")) for n in names)))
-    long = valued.select(
-        F.col(label).cast("int").alias("y"), F.col(score).alias("p"), grade.alias(GRADE), cells.alias("c")
-    )
-    sums = [F.sum("y").alias("won"), F.sum("p").alias("p"), F.count(F.lit(1)).alias("n")]
-    sums += [F.sum((F.col(GRADE) == g).cast("int")).alias(g) for g in "ABCD"]
+    given = [F.col(score).alias(f"p{i}") for i, score in enumerate(scores)]
+    long = valued.select(F.col(label).cast("int").alias("y"), *given, grade.alias(GRADE), cells.alias("c"))
+    sums = [F.sum("y").alias("won"), F.count(F.lit(1)).alias("n")]
+    sums += [F.sum(f"p{i}").alias(f"p{i}") for i in range(len(scores))]
+    sums += [F.sum((F.col(GRADE) == g).cast("int")).alias(g) for g in GRADES]
     per_value = long.groupBy("c.slice", "c.value").agg(*sums)
     place = F.row_number().over(Window.partitionBy("slice").orderBy(F.desc("n"), "value"))
     shown = F.when((place <= TOP_WORDS) & (F.col("n") >= SHOWN_FROM), F.col("value")).otherwise(OTHER)
-    summed = per_value.select("slice", shown.alias("value"), "won", "p", "n", *"ABCD").groupBy("slice", "value")
-    return summed.agg(*(F.sum(c).alias(c) for c in ("won", "p", "n", *"ABCD"))).collect()
+    told = ("won", "n", *(f"p{i}" for i in range(len(scores))), *GRADES)
+    summed = per_value.select("slice", shown.alias("value"), *told).groupBy("slice", "value")
+    return summed.agg(*(F.sum(c).alias(c) for c in told)).collect()
 
 
-def _slice(row: Any, field: str, total: int, part: ScoredSample, gaps: _Gaps, score: str) -> Slice:
+def _slice(row: Any, field: str, total: int, part: ScoredSample, gaps: Gaps, scores: Sequence[str]) -> Slice:
     """A slice from its counts among all leads, and from its part of the sample."""
     n, rate = row["n"], row["won"] / row["n"]
-    graded = {g: row[g] for g in "ABCD" if row[g] is not None}
     grouped = GroupedRate.of(part.groups, part.labels)
     small = grouped.distinct < FEW_GROUPS or grouped.of_the_rarer_class < FEW_OF_A_CLASS
     low, high = grouped.interval(rate)
+    means = [row[f"p{i}"] / n for i in range(len(scores))]
+    errors = [None if small else _calibration_error(part, score) for score in scores]
+    shares = _grade_shares(row)
+    ends = {g: GroupedRate.of(part.groups, _holds(part, g)).interval(share) for g, share in shares.items()}
     return Slice(
         field=field,
         value=row["value"],
@@ -211,59 +225,31 @@ def _slice(row: Any, field: str, total: int, part: ScoredSample, gaps: _Gaps, sc
         rate=rate,
         rate_low=low,
         rate_high=high,
-        mean_score=row["p"] / n,
-        ece=None if small else _calibration_error(part, score),
+        mean_score=means[0],
+        ece=errors[0],
         auc=gaps.auc,
         auc_gap=gaps.auc_gap,
         brier_gap=gaps.brier_gap,
         calibration_gap=gaps.calibration_gap,
-        grades={g: count / n for g, count in graded.items()} if sum(graded.values()) else {},
+        grades=shares,
+        grades_low={g: low for g, (low, _) in ends.items()},
+        grades_high={g: high for g, (_, high) in ends.items()},
+        mean_score_uncalibrated=means[1] if len(scores) > 1 else None,
+        ece_uncalibrated=errors[1] if len(scores) > 1 else None,
+        calibration_gap_uncalibrated=gaps.calibration_gap_uncalibrated,
     )
 
 
+def _grade_shares(row: Any) -> dict[str, float]:
+    """Shares of the grades among a slice's leads; none where no lead has a grade."""
+    counts = {g: row[g] for g in GRADES if row[g] is not None}
+    return {g: count / row["n"] for g, count in counts.items()} if sum(counts.values()) else {}
+
+
+def _holds(part: ScoredSample, grade: str) -> NDArray[np.int8]:
+    """Which leads have the grade, shape (n,), 0 or 1."""
+    return (part.words[GRADE] == grade).astype(np.int8)
+
+
 def _calibration_error(part: ScoredSample, score: str) -> float:
-    """Expected calibration error in parts of 100 leads or more, ten at most."""
-    bins = bins_of(part.labels, part.scores[score])
-    return expected_calibration_error(reliability(bins, min(PARTS, max(1, part.n // PART))))
-
-
-def _gaps(
-    sample: ScoredSample,
-    score: str,
-    masks: Mapping[tuple[str, str], NDArray[np.bool_]],
-    resamples: int,
-    seed: int,
-) -> dict[tuple[str, str], _Gaps]:
-    """Each slice's measures with their intervals; those of all leads under ("", "")."""
-    everyone = np.ones(sample.n, bool)
-    parts = {("", ""): everyone, **masks}
-    ranked = {key: _part(sample, score, mask) for key, mask in parts.items() if _both(sample, mask)}
-    drawn: dict[tuple[str, str], list[Floats]] = {key: [] for key in ranked}
-    for weights in (np.ones((1, sample.n), np.float32), *resampled(sample.groups, resamples, seed)):
-        whole = _measures(sample, score, ranked["", ""], everyone, weights)
-        for key, part in ranked.items():
-            found = _measures(sample, score, part, parts[key], weights)
-            drawn[key].append(np.stack([found[0], found[0] - whole[0], found[1] - whole[1], found[2]]))
-    made = {key: np.concatenate(found, axis=1) for key, found in drawn.items()}
-    spans = {key: [interval(float(row[0]), row[1:]) for row in found] for key, found in made.items()}
-    return {key: _Gaps(*spans[key]) if key in spans else _Gaps(None, None, None, None) for key in parts}
-
-
-def _both(sample: ScoredSample, mask: NDArray[np.bool_]) -> bool:
-    """Whether a part holds both classes; all leads together always count, so that one class alone is an error there."""
-    return bool(0 < sample.labels[mask].sum() < mask.sum())
-
-
-def _part(sample: ScoredSample, score: str, mask: NDArray[np.bool_]) -> Ranked:
-    return Ranked(sample.labels[mask], sample.scores[score][mask])
-
-
-def _measures(
-    sample: ScoredSample, score: str, part: Ranked, mask: NDArray[np.bool_], weights: Weights
-) -> tuple[Floats, Floats, Floats]:
-    """AUC, Brier score and mean score less observed rate, each of the shape (resamples,)."""
-    mine = weights[:, mask]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        found = part.metrics(mine)
-        over = mine @ (sample.scores[score][mask] - sample.labels[mask]).astype(np.float32) / mine.sum(axis=1)
-    return found["auc_roc"], found["brier"], np.asarray(over, np.float64)
+    return calibration_error_in_parts(bins_of(part.labels, part.scores[score]))

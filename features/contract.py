@@ -20,6 +20,7 @@ RESERVED = frozenset(
         "probability",
         "prediction",
         "calibrated",
+        "uncalibrated",
         "calibration_weight",
         "grade",
         "grade_index",

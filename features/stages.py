@@ -14,7 +14,7 @@ from pyspark.sql import functions as F
 from features.contract import Kind, LeadField
 
 # Columns that a calibrated, graded model adds behind the forest's own.
-CALIBRATED, GRADE = "calibrated", "grade"
+CALIBRATED, UNCALIBRATED, GRADE = "calibrated", "uncalibrated", "grade"
 Impurity = Literal["gini", "entropy"]
 Subset = Literal["auto", "sqrt", "log2", "onethird", "all"]
 

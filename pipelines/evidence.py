@@ -21,7 +21,17 @@ from evaluation.scorers import Scorer
 from evaluation.slices import slice_report
 from features.contract import Contract, LeadField
 from features.splits import GROUP
-from features.stages import GRADE, encoder_of, forest_of, params_of, pipeline, scored_columns
+from features.stages import (
+    CALIBRATED,
+    GRADE,
+    UNCALIBRATED,
+    encoder_of,
+    forest_of,
+    params_of,
+    pipeline,
+    positive_probability,
+    scored_columns,
+)
 from pipelines.datasets import Prepared
 from pipelines.tracking import log_figures
 
@@ -69,9 +79,18 @@ def _timed(metrics: dict[str, float], name: str) -> Iterator[None]:
 
 
 def evidence_columns(scored: DataFrame, contract: Contract) -> list[Column]:
-    """What evidence reads of a model's output: as the metrics do (features.stages), and group, slices and grade."""
+    """What evidence reads of a model's output: as the metrics do (features.stages), and group, slices and grade.
+
+    Where the model calibrates, the forest's own probability is there as well, under `uncalibrated`.
+    """
     kept = [GROUP, *(f.name for f in contract.sliced), *([GRADE] if GRADE in scored.columns else [])]
-    return [*scored_columns(scored, contract.label.name), *(F.col(name) for name in kept)]
+    before = [positive_probability().alias(UNCALIBRATED)] if CALIBRATED in scored.columns else []
+    return [*scored_columns(scored, contract.label.name), *(F.col(name) for name in kept), *before]
+
+
+def before_calibration(scored: DataFrame) -> str | None:
+    """The column of the forest's own probability among those of `evidence_columns`; None without a calibration."""
+    return UNCALIBRATED if UNCALIBRATED in scored.columns else None
 
 
 def _log_intervals(contract: Contract, scored: DataFrame) -> dict[str, float]:
@@ -82,7 +101,7 @@ def _log_intervals(contract: Contract, scored: DataFrame) -> dict[str, float]:
 
 
 def _log_slices(contract: Contract, scored: DataFrame, subject: str) -> dict[str, float]:
-    report = slice_report(scored, contract.label.name, SCORE, contract.sliced)
+    report = slice_report(scored, contract.label.name, SCORE, contract.sliced, before_calibration(scored))
     if report is None:
         return {}
     mlflow.log_dict(report.as_dict(), "slices.json")

@@ -8,9 +8,7 @@ import mlflow
 from mlflow.data.spark_dataset import SparkDataset
 from mlflow.data.spark_dataset_source import SparkDatasetSource
 from pyspark.ml import PipelineModel
-from pyspark.ml.regression import IsotonicRegressionModel
 from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
 
 from evaluation import grade_plots, plots
 from evaluation.curves import expected_calibration_error, reliability
@@ -19,17 +17,15 @@ from evaluation.grades import grade_table
 from evaluation.metrics import evaluate, score_bins
 from evaluation.scorers import Scorer, spark_scorer
 from features.contract import Contract, LeadField
-from features.stages import forest_of, positive_probability
+from features.stages import forest_of
 from features.storage import join
 from pipelines.compiled import log_compiled
 from pipelines.datasets import Prepared
 from pipelines.documents import log_documents
-from pipelines.evidence import evidence_columns, log_evidence
+from pipelines.evidence import before_calibration, evidence_columns, log_evidence
 from pipelines.settings import Settings
 from pipelines.tracking import log_figures, log_model, register_model
 from serving.compiled.scorer import CompiledScorer
-
-UNCALIBRATED = "uncalibrated"
 
 
 @dataclass(frozen=True)
@@ -126,12 +122,12 @@ def _subject(fitted: Fitted, run_id: str) -> str:
 
 
 def _scored(fitted: Fitted, leads: DataFrame, contract: Contract) -> DataFrame:
-    """What metrics and evidence read, the model's fields, and the forest's own probability beside the served one."""
+    """What metrics and evidence read, and the model's fields."""
     scored = fitted.model.transform(leads)
     read = evidence_columns(scored, contract)
     known = scored.select(*read).columns
     fields = [f.name for f in fitted.fields if f.name not in known]
-    return scored.select(*read, *fields, positive_probability().alias(UNCALIBRATED))
+    return scored.select(*read, *fields)
 
 
 def _scorer(model: PipelineModel, compiled: CompiledScorer | None, leads: DataFrame) -> Scorer:
@@ -142,22 +138,26 @@ def _scorer(model: PipelineModel, compiled: CompiledScorer | None, leads: DataFr
 
 
 def _log_pictures(scored: DataFrame, contract: Contract, fitted: Fitted, run_id: str) -> dict[str, float]:
-    """Log the plots of the test leads; the metrics that come out on the way: ece, and per grade its conversion."""
+    """Log the plots of the test leads; the metrics that come out on the way: ece, and per grade its conversion.
+
+    What was before calibration is told where the model calibrates.
+    """
     label, subject = contract.label.name, _subject(fitted, run_id)
     bins = score_bins(scored, label)
-    calibrated = any(isinstance(stage, IsotonicRegressionModel) for stage in fitted.model.stages)
-    before = score_bins(scored.withColumn("probability", F.col(UNCALIBRATED)), label)
+    uncalibrated = before_calibration(scored)
+    before = score_bins(scored, label, uncalibrated) if uncalibrated else None
     figures = {
         "roc": plots.roc(bins, subject),
         "precision_recall": plots.precision_recall(bins, subject),
         "confusion_matrix": plots.confusion_matrix(bins, subject),
-        "calibration": plots.calibration(bins, subject, before=before if calibrated else None),
+        "calibration": plots.calibration(bins, subject, before=before),
         "lift": plots.lift(bins, subject),
     }
     metrics = {"ece": expected_calibration_error(reliability(bins))}
-    metrics["ece_uncalibrated"] = expected_calibration_error(reliability(before))
+    if before is not None:
+        metrics["ece_uncalibrated"] = expected_calibration_error(reliability(before))
     if fitted.servable.cuts is not None:
-        table = grade_table(scored, label, "probability")
+        table = grade_table(scored, label, "probability", uncalibrated)
         figures["grades"] = grade_plots.grades(table, subject)
         mlflow.log_dict({"cuts": fitted.servable.cuts.model_dump(), **table.as_dict()}, "grades.json")
         metrics |= {f"grade_{row.grade.lower()}_rate": row.rate for row in table.rows if row.rate is not None}

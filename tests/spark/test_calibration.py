@@ -108,11 +108,10 @@ def test_a_lead_on_a_cut_has_the_better_grade(spark):
     assert [r.grade for r in leads.orderBy("calibrated").collect()] == ["D", "C", "B", "B", "A"]
 
 
-def graded(spark, rows, score="p"):
-    """The grades of leads (grade, label, group, probability)."""
-    return grade_table(
-        spark.createDataFrame(rows, "grade string, label int, lead_group long, p double"), "label", score
-    ).rows
+def graded(spark, rows, score="p", uncalibrated=None):
+    """The grades of leads (grade, label, group, probability); `forest` promises a tenth more."""
+    leads = spark.createDataFrame(rows, "grade string, label int, lead_group long, p double")
+    return grade_table(leads.withColumn("forest", F.col("p") + 0.1), "label", score, uncalibrated).rows
 
 
 def test_a_grade_table_counts_leads_and_conversions(spark):
@@ -127,6 +126,23 @@ def test_a_grade_has_the_mean_score_of_its_leads(spark):
 
 def test_the_mean_score_of_a_grade_is_left_out_where_no_score_is_asked_for(spark):
     assert graded(spark, [("A", 1, 1, 0.9)], None)[0].mean_score is None
+
+
+def test_a_grade_has_the_calibration_error_of_its_leads_before_and_after(spark):
+    found = graded(spark, [("B", i % 2, i, 0.52) for i in range(100)], "p", "forest")[1]
+    assert (found.ece, found.ece_uncalibrated) == pytest.approx((0.02, 0.12))
+    assert found.mean_score_uncalibrated == pytest.approx(0.62)
+
+
+def test_a_grade_of_few_groups_or_none_has_no_calibration_error(spark):
+    a, b, *_ = graded(spark, [("A", i % 2, i % 99, 0.5) for i in range(200)], "p", "forest")
+    assert (a.ece, a.ece_uncalibrated, b.ece, b.mean_score_uncalibrated) == (None, None, None, None)
+    assert a.mean_score == pytest.approx(0.5)
+
+
+def test_without_a_calibration_a_grade_has_no_figures_before(spark):
+    found = graded(spark, [("B", i % 2, i, 0.52) for i in range(100)])[1]
+    assert (found.mean_score_uncalibrated, found.ece_uncalibrated) == (None, None)
 
 
 def test_repeated_leads_widen_the_interval_of_a_grade_s_rate(spark):

@@ -9,10 +9,13 @@ import pytest
 from mlflow import MlflowClient
 
 from evaluation.bootstrap import intervals
+from evaluation.fitting import Finish, fit_servable
+from evaluation.grades import GradeRule
 from evaluation.leakage import LeakFound, OnLeak
 from evaluation.metrics import evaluate
 from evaluation.scored_sample import collect_scored, score_with
 from evaluation.scorers import spark_scorer
+from evaluation.search import encoded
 from features.contract import Contract
 from features.contract_file import parse_yaml
 from features.splits import with_group
@@ -109,7 +112,42 @@ def test_explanations_are_left_out_on_request_and_slices_follow_the_contract(sto
         log_evidence(sliced, data, model, fields, scored_by(model, data, sliced), "forest; test leads")
     found = left(run.info.run_id)
     assert {"slices.json", "plots/slices_City.png"} <= found.paths
+    assert {s["mean_score_uncalibrated"] for s in found.json("slices.json")["slices"]} == {None}
     assert "importance.json" not in found.paths
+
+
+@pytest.fixture(scope="module")
+def calibrated(store, data):
+    """The evidence of a calibrated and graded forest under a contract that protects Tag, no field of the model."""
+    text = SMALL.replace("{name: Tag,", "{name: Tag, protected: true,").replace(
+        "feature_sets:", "slice_by: [City]\nfeature_sets:"
+    )
+    contract = parse_yaml(text, Contract, "protecting.yaml")
+    fields = contract.feature_set("available")
+    with encoded(data.train, fields, "Bought", folds=2, seed=1) as leads:
+        model = fit_servable(leads, PARAMS, Finish(grades=GradeRule())).model
+    with mlflow.start_run() as run:
+        log_evidence(contract, data, model, fields, scored_by(model, data, contract).cache(), "forest; test leads")
+    return SimpleNamespace(**vars(left(run.info.run_id)))
+
+
+def test_a_protected_field_has_its_slices_though_the_model_does_not_know_it(calibrated):
+    told = calibrated.json("slices.json")
+    assert told["protected"] == ["Tag"]
+    assert {s["value"] for s in told["slices"] if s["field"] == "Tag"} == {"won", "open"}
+    assert "plots/slices_Tag.png" in calibrated.paths
+
+
+def test_slices_of_a_calibrated_model_tell_of_the_forest_before_it(calibrated):
+    (mumbai,) = [s for s in calibrated.json("slices.json")["slices"] if s["value"] == "Mumbai"]
+    assert mumbai["mean_score_uncalibrated"] != mumbai["mean_score"]
+    assert mumbai["calibration_gap_uncalibrated"]["low"] < mumbai["calibration_gap_uncalibrated"]["high"]
+
+
+def test_every_grade_share_of_every_slice_lies_within_its_interval(calibrated):
+    for found in calibrated.json("slices.json")["slices"]:
+        assert set(found["grades"]) == set("ABCD")
+        assert all(found["grades_low"][g] <= share <= found["grades_high"][g] for g, share in found["grades"].items())
 
 
 def test_a_suspected_leak_stops_a_registration_and_is_on_the_record(store, data):

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from evaluation.metrics import OneClassOnly, evaluate, score_bins
+from evaluation.metrics import OneClassOnly, evaluate, score_bins, score_bins_by
 
 # Ranked by probability: 1, 0, 1, 0. Of the four pairs (converted, not) three are in order: AUC 0.75.
 SCORED = [(1, 0.9, 1.0), (0, 0.6, 1.0), (1, 0.4, 0.0), (0, 0.2, 0.0)]
@@ -44,6 +44,12 @@ def test_metrics_of_one_class_are_refused(spark):
     frame = spark.createDataFrame([(1, 0.5, 1.0)], "label int, probability double, prediction double")
     with pytest.raises(OneClassOnly, match="1 rows of one class"):
         evaluate(frame, "label")
+
+
+def test_score_bins_of_parts_are_those_of_their_leads(spark):
+    rows = [(1, 0.9, "A"), (0, 0.8, "A"), (0, 0.1, "D"), (1, 0.5, None)]
+    found = score_bins_by(spark.createDataFrame(rows, "label int, p double, grade string"), "label", "grade", "p")
+    assert {grade: (bins.n, int(bins.positives.sum())) for grade, bins in found.items()} == {"A": (2, 1), "D": (1, 0)}
 
 
 def test_score_bins_count_leads_by_label_and_put_one_into_the_last_bin(spark):

@@ -223,6 +223,28 @@ def test_a_contract_is_frozen():
         parsed().name = "other"
 
 
+def test_a_protected_category_is_sliced_by_though_nobody_asks_for_it_and_it_is_not_available():
+    found = parsed(SMALL.replace("{name: Tag,", "{name: Tag, protected: true,"))
+    assert [f.name for f in found.sliced] == ["Tag"]
+    assert "Tag" not in [f.name for f in found.feature_set("available")]
+
+
+def test_protected_fields_come_after_the_fields_that_are_asked_for_each_once():
+    city = "  - {name: City, source: city, kind: category, known_at: capture, protected: true}\n"
+    text = SMALL.replace("  - {name: Tag,", f"{city}  - {{name: Tag, protected: true,")
+    found = parsed(text.replace("feature_sets:", "slice_by: [Tag]\nfeature_sets:"))
+    assert [f.name for f in found.sliced] == ["Tag", "City"]
+
+
+def test_a_category_that_is_not_protected_is_not_sliced_by_unless_asked_for():
+    assert parsed().sliced == ()
+
+
+@pytest.mark.parametrize("kind", ["numeric", "label", "id"])
+def test_a_field_that_leads_cannot_be_sliced_by_is_not_protected(kind):
+    assert "is protected and must be a category" in complaint(f"kind: {kind},", f"kind: {kind}, protected: true,")
+
+
 def test_the_digest_ignores_comments_and_layout():
     assert parsed("# a comment\n" + SMALL.replace("name: small", 'name:   "small"')).digest() == parsed().digest()
 

@@ -8,6 +8,7 @@ import pytest
 from evaluation.curves import (
     EmptyClass,
     ScoreBins,
+    calibration_error_in_parts,
     confusion,
     cumulative_gains,
     expected_calibration_error,
@@ -136,6 +137,17 @@ def test_the_wilson_interval_of_no_hit_starts_at_0_and_is_not_empty() -> None:
     low, high = wilson_interval(np.array([0]), np.array([10]))
     assert low[0] == 0
     assert high[0] == pytest.approx(0.2775, abs=1e-4)
+
+
+def test_the_calibration_error_of_few_leads_is_of_groups_of_a_hundred() -> None:
+    # 100 leads at 0.05 of which 10 converted, and 100 at 0.95 of which 70 did: in two groups; of 80 leads each, in one.
+    def bins(n: int) -> ScoreBins:
+        won, lost = np.zeros(10, int), np.zeros(10, int)
+        won[[0, 9]], lost[[0, 9]] = (n // 10, 7 * n // 10), (9 * n // 10, 3 * n // 10)
+        return ScoreBins(won, lost, np.array([0.05 * n, *[0] * 8, 0.95 * n]))
+
+    assert calibration_error_in_parts(bins(100)) == pytest.approx((0.05 + 0.25) / 2)
+    assert calibration_error_in_parts(bins(80)) == pytest.approx(abs(0.5 - 0.4))
 
 
 def test_the_calibration_error_weighs_groups_by_their_leads() -> None:

@@ -19,9 +19,16 @@ SLICE = {
     "small": False,
     "rate": 0.3,
     "mean_score": 0.35,
+    "mean_score_uncalibrated": 0.41,
+    "ece": 0.021,
+    "ece_uncalibrated": 0.098,
     "auc": INTERVAL,
     "auc_gap": BAD_GAP,
     "calibration_gap": {"value": 0.05, "low": 0.01, "high": 0.09},
+    "calibration_gap_uncalibrated": {"value": 0.11, "low": 0.07, "high": 0.15},
+    "grades": {"A": 0.2, "B": 0.0, "C": 0.3, "D": 0.5},
+    "grades_low": {"A": 0.15, "B": 0.0, "C": 0.25, "D": 0.44},
+    "grades_high": {"A": 0.26, "B": 0.02, "C": 0.36, "D": 0.56},
     "brier_gap": {"value": 0.02, "low": -0.01, "high": 0.05},
 }
 GRADE = {"grade": "A", "leads": 100, "share": 0.2, "converted": 85, "rate": 0.85, "low": 0.77, "high": 0.9}
@@ -82,9 +89,11 @@ def reporting(path, report):
     return replace(FACTS, reports={**FACTS.reports, path: report})
 
 
-def row_of(document, start):
-    """The row of a Markdown table that starts so."""
-    (found,) = [line for line in document.as_markdown().splitlines() if line.startswith(f"| {start}")]
+def row_of(document, start, column="from probability"):
+    """The row that starts so, of the first Markdown table with such a column."""
+    lines = document.as_markdown().splitlines()
+    table = lines[next(i for i, line in enumerate(lines) if line.startswith("|") and f"| {column}" in line) :]
+    (found,) = [line for line in table[: table.index("")] if line.startswith(f"| {start}")]
     return found
 
 
@@ -102,18 +111,75 @@ def test_a_card_tells_the_mean_score_of_a_grade_beside_what_converted():
 
 
 def test_a_card_tells_the_gaps_of_a_slice_with_their_intervals():
-    row = row_of(model_card(FACTS), "City | Pune")
-    assert "| -0.200 (-0.300 to -0.100) | +0.050 (+0.010 to +0.090) | +0.020 (-0.010 to +0.050) |" in row
+    row = row_of(model_card(FACTS), "City | Pune", "AUC gap")
+    assert "| -0.200 (-0.300 to -0.100) | +0.020 (-0.010 to +0.050) |" in row
 
 
 def test_a_slice_without_gaps_has_dashes():
-    bare = {k: v for k, v in SLICE.items() if not k.endswith("_gap")} | {"auc_gap": None}
+    bare = {k: v for k, v in SLICE.items() if "_gap" not in k} | {"auc_gap": None}
     card = model_card(reporting("slices.json", {"slices": [bare], "protected": []}))
-    assert row_of(card, "City | Pune").endswith("| - | - | - |")
+    assert row_of(card, "City | Pune", "AUC gap").endswith("| - | - |")
+    assert row_of(card, "City | Pune", "calibration gap").endswith("| - | - |")
+
+
+def slices_of(**changes):
+    """The facts with one slice, some of whose numbers are others or None."""
+    return reporting("slices.json", {"slices": [SLICE | changes], "protected": []})
+
+
+@pytest.mark.parametrize("document", [model_card, evaluation_page])
+def test_the_calibration_of_a_slice_is_told_before_and_after(document):
+    page = document(FACTS)
+    head = "calibration error before | calibration error after | calibration gap before | calibration gap after |"
+    assert f"| field | value | leads | {head}" in page.as_markdown()
+    told = "| 0.098 | 0.021 | +0.110 (+0.070 to +0.150) | +0.050 (+0.010 to +0.090) |"
+    assert row_of(page, "City | Pune", "calibration gap").endswith(told)
+
+
+def test_without_a_calibration_the_figures_of_a_slice_stand_alone():
+    names = ("mean_score", "ece", "calibration_gap")
+    card = model_card(slices_of(**{f"{name}_uncalibrated": None for name in names}))
+    assert "| field | value | leads | calibration error | calibration gap |" in card.as_markdown()
+    assert row_of(card, "City | Pune", "calibration gap").endswith("| 300 | 0.021 | +0.050 (+0.010 to +0.090) |")
+
+
+@pytest.mark.parametrize("document", [model_card, evaluation_page])
+def test_the_grade_shares_of_a_slice_are_told_with_their_intervals(document):
+    shares = "20.0% (15.0% to 26.0%) | 0.0% (0.0% to 2.0%) | 30.0% (25.0% to 36.0%) | 50.0% (44.0% to 56.0%)"
+    assert f"| {shares} |" in row_of(document(FACTS), "City | Pune", "A | B | C | D")
+
+
+def test_a_small_slice_is_marked_beside_its_grade_shares():
+    assert "| 300 (few) |" in row_of(model_card(FACTS), "City | Goa", "A | B | C | D")
+
+
+def test_without_grades_there_is_no_table_of_their_shares():
+    text = model_card(slices_of(grades={}, grades_low={}, grades_high={})).as_markdown()
+    assert "A | B | C | D" not in text
+
+
+def test_grade_shares_on_record_without_intervals_are_told_without():
+    card = model_card(reporting("slices.json", {"slices": [{k: v for k, v in SLICE.items() if "grades_" not in k}]}))
+    assert "| 20.0% | 0.0% | 30.0% | 50.0% |" in row_of(card, "City | Pune", "A | B | C | D")
+
+
+GRADED = GRADE | {"mean_score": 0.834, "ece": 0.02, "mean_score_uncalibrated": 0.71, "ece_uncalibrated": 0.14}
+
+
+@pytest.mark.parametrize("document", [model_card, evaluation_page])
+def test_the_calibration_of_a_grade_is_told_before_and_after(document):
+    page = document(reporting("grades.json", {**FACTS.reports["grades.json"], "grades": [GRADED]}))
+    assert row_of(page, "A |", "converted | mean score before") == "| A | 85.0% | 71.0% | 83.4% | 0.140 | 0.020 |"
+
+
+def test_without_a_calibration_the_figures_of_a_grade_stand_alone():
+    plain = {k: v for k, v in GRADED.items() if not k.endswith("_uncalibrated")}
+    card = model_card(reporting("grades.json", {**FACTS.reports["grades.json"], "grades": [plain]}))
+    assert row_of(card, "A |", "converted | mean score | calibration error") == "| A | 85.0% | 83.4% | 0.020 |"
 
 
 def test_a_small_slice_is_marked_where_there_are_no_colours():
-    assert "| 300 (few) |" in row_of(model_card(FACTS), "City | Goa")
+    assert "| 300 (few) |" in row_of(model_card(FACTS), "City | Goa", "AUC gap")
 
 
 def test_slices_stand_in_the_order_of_the_report():

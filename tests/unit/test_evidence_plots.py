@@ -49,6 +49,8 @@ GOOD = Slice(
     brier_gap=SPAN,
     calibration_gap=Interval(-0.02, -0.05, 0.01),
     grades={"A": 0.3, "D": 0.7},
+    grades_low={"A": 0.27, "D": 0.67},
+    grades_high={"A": 0.33, "D": 0.73},
 )
 SMALL = replace(GOOD, value="Pune $ $", leads=40, small=True)
 BAD = replace(GOOD, value="Delhi", auc_gap=Interval(-0.1, -0.15, -0.05))
@@ -147,6 +149,11 @@ def test_the_worst_order_is_that_of_the_area_alone():
 def test_a_value_with_dollar_signs_is_no_formula():
     labels = [t.get_text() for t in PICTURES["slices"][0]().axes[0].get_yticklabels()]
     assert labels[2] == r"Pune \$ \$ (40)"
+
+
+def test_a_small_slice_is_called_so_beside_its_grades():
+    labels = [t.get_text() for t in PICTURES["grades"][0]().axes[0].get_yticklabels()]
+    assert labels == ["Delhi (900)", "Mumbai (900)", r"Pune \$ \$ (40, few)"]
 
 
 def test_a_protected_field_is_called_so():

@@ -85,6 +85,20 @@ def test_the_picture_shows_the_mean_score_of_every_grade():
     assert [list(line.get_ydata()) for line in shown] == [pytest.approx([0.92, 0.62, 0.32, 0.12])]
 
 
+def test_the_picture_shows_the_mean_score_before_calibration_where_it_is_known():
+    rows = [replace(row, mean_score_uncalibrated=0.5) for row in table(0.9, 0.6, 0.3, 0.1).rows[:2]]
+    label = "mean score before calibration"
+    told = [line for line in grades(GradeTable(tuple(rows)), "a model").axes[0].lines if line.get_label() == label]
+    assert [list(line.get_ydata()) for line in told] == [[0.5, 0.5]]
+    assert label not in [line.get_label() for line in grades(table(0.9, 0.6, 0.3, 0.1), "a model").axes[0].lines]
+
+
+def test_no_score_stands_on_the_rate_that_is_written_over_a_bar():
+    rows = [replace(row, mean_score_uncalibrated=0.5) for row in table(0.9, 0.6, 0.3, 0.1).rows]
+    heights = {t.get_text(): t.get_position()[1] for t in grades(GradeTable(tuple(rows)), "a model").axes[0].texts}
+    assert heights["10%"] > 0.52
+
+
 def test_the_picture_names_every_grade_with_its_leads():
     labels = [t.get_text() for t in grades(table(0.9, 0.6, 0.3, 0.1), "a model").axes[0].get_xticklabels()]
     assert labels[0] == "A\n100 leads (25%)"
