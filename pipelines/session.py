@@ -84,8 +84,22 @@ EVERYWHERE = {
     "spark.python.sql.dataFrameDebugging.enabled": "false",
     # Java's side of the same travels with every expression to every task.
     "spark.sql.dataFrameQueryContext.enabled": "false",
+    # Its default is asked of the environment for every value that Spark hands to a function of its own.
+    "spark.sql.types.framework.enabled": "false",
     # Without it Spark serializes every projection, a whole forest among them, only to see whether it can.
     "spark.sql.execution.usePartitionEvaluator": "true",
+}
+
+
+_FILES, _OPTIMIZER = "org.apache.spark.sql.execution.datasources", "org.apache.spark.sql.catalyst.optimizer"
+# A stream plans every batch and epoch anew. These rules look through its whole plan, and find there nothing to do.
+PLANNED_OFTEN = {
+    "spark__sql__optimizer__excludedRules": ",".join(
+        [
+            *(f"{_FILES}.{rule}" for rule in ("SchemaPruning", "PushVariantIntoScan", "PruneFileSourcePartitions")),
+            *(f"{_OPTIMIZER}.{rule}" for rule in ("OptimizeUpdateFields", "OptimizeCsvJsonExprs")),
+        ]
+    )
 }
 
 

@@ -4,7 +4,8 @@ import difflib
 from collections.abc import Sequence
 
 from pyspark.ml import PipelineModel, Transformer
-from pyspark.ml.feature import StringIndexerModel
+from pyspark.ml.feature import StringIndexerModel, VectorAssembler
+from pyspark.ml.functions import array_to_vector, vector_to_array
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import (
@@ -62,7 +63,7 @@ def scored(leads: DataFrame, model: PipelineModel, version: ResolvedVersion, con
     label = [contract.label.name] if contract.label.name in leads.columns else []
     lead = F.col(contract.id.name).cast("string").alias(contract.id.name)
     # Only what is needed goes in: a column named like one of the model's own would end the query.
-    predicted = model.transform(leads.select(lead, *label, *features))
+    predicted = transformed(model, leads.select(lead, *label, *features))
     probability = served_probability(predicted.columns)
     return predicted.select(
         contract.id.name,
@@ -90,7 +91,7 @@ def scored_events(events: DataFrame, model: PipelineModel, version: ResolvedVers
     told = ["reasons"] if "reasons" in events.columns else []
     carried = ["event_id", "event_time", "origin", "position", contract.id.name, contract.label.name, "raw", *told]
     reason = F.coalesce("reason", F.when(all_null([F.col(n) for n in names]), UNANSWERED)).alias("reason")
-    predicted = model.transform(events.select(*carried, reason, *features))
+    predicted = transformed(model, events.select(*carried, reason, *features))
     served = F.col("_served")
     finite = served.isNotNull() & ~F.isnan(served) & served.between(0, 1)
     judged = predicted.select("*", served_probability(predicted.columns).alias("_served")).select(
@@ -117,6 +118,19 @@ def scored_events(events: DataFrame, model: PipelineModel, version: ResolvedVers
         "reason",
         F.when(~good, F.col("raw")).alias("raw"),
     )
+
+
+def transformed(model: PipelineModel, leads: DataFrame) -> DataFrame:
+    """What `model.transform` gives, its assembled vectors dense.
+
+    The forest asks for a slot of it at every node, some thousand times a lead, and a sparse vector searches for each.
+    """
+    for stage in _flat(model):
+        leads = stage.transform(leads)
+        if isinstance(stage, VectorAssembler):
+            slots = stage.getOutputCol()
+            leads = leads.withColumn(slots, array_to_vector(vector_to_array(slots)))
+    return leads
 
 
 def wall_clock() -> Column:

@@ -9,6 +9,7 @@ from pathlib import Path
 import mlflow
 import pytest
 from pyspark.ml import PipelineModel
+from pyspark.ml.linalg import DenseVector, SparseVector
 from pyspark.sql import DataFrame, SparkSession
 
 from features.contract import Contract
@@ -18,7 +19,7 @@ from pipelines.tracking import connect
 from serving.models import ModelUnreadable, load_version, required_columns
 from serving.ownership import NotOurs
 from serving.registry import ResolvedVersion, resolve
-from serving.scoring import UnfitLeads, input_columns, scored
+from serving.scoring import UnfitLeads, input_columns, scored, transformed
 from serving.sources import BadSource
 from tests.leads import small_contract, small_leads
 from tests.served import register_small, served, small_model, write_files
@@ -68,6 +69,13 @@ def test_the_probability_is_that_of_the_label_one(spark, leads, model, small):
     assert {r.prediction for r in rows} == {0, 1}
     vectors = {r.LeadId: r.probability[1] for r in model.transform(leads).collect()}
     assert {r.LeadId: r.probability for r in rows} == vectors
+
+
+def test_the_forest_is_given_a_dense_vector_of_the_same_numbers(leads, model):
+    ours, plain = (frame.orderBy("LeadId").collect() for frame in (transformed(model, leads), model.transform(leads)))
+    assert any(isinstance(row.features, SparseVector) for row in plain)
+    assert all(isinstance(row.features, DenseVector) for row in ours)
+    assert [row.features.toArray().tolist() for row in ours] == [row.features.toArray().tolist() for row in plain]
 
 
 def test_a_scored_lead_has_these_columns_and_types(leads, model, small):
