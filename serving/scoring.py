@@ -129,7 +129,7 @@ def transformed(model: PipelineModel, leads: DataFrame) -> DataFrame:
         leads = stage.transform(leads)
         if isinstance(stage, VectorAssembler):
             slots = stage.getOutputCol()
-            leads = leads.withColumn(slots, array_to_vector(vector_to_array(slots)))
+            leads = leads.withColumn(slots, array_to_vector(vector_to_array(F.col(slots))))
     return leads
 
 
