@@ -4,6 +4,7 @@ import math
 import statistics
 import time
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from pyspark.ml import PipelineModel
 from pyspark.sql import Column, DataFrame
@@ -84,20 +85,20 @@ def scoring_cost(models: Mapping[str, PipelineModel], test: DataFrame, rounds: i
     return Cost(taken[CANDIDATE], taken.get(PRODUCTION))
 
 
-def largest_difference(first: DataFrame, second: DataFrame, key: str, column: str) -> tuple[int, float]:
-    """Leads on either side, and the largest difference of `column`; infinite where a lead or its number is missing.
-
-    Both come to the driver: for a sample of leads with distinct keys.
-    """
-    one, other = ({row[0]: row[1] for row in side.select(key, column).collect()} for side in (first, second))
-    apart = [
-        abs(one[lead] - other[lead]) if _both(one, other, lead) else math.inf for lead in one.keys() | other.keys()
-    ]
-    return len(apart), max((math.inf if math.isnan(gap) else gap for gap in apart), default=math.inf)
+def scores_of(leads: DataFrame, key: str, column: str) -> dict[Any, float | None]:
+    """A number of every lead by its key, on the driver: for a sample of leads with distinct keys."""
+    return {row[0]: row[1] for row in leads.select(key, column).collect()}
 
 
-def _both(one: Mapping[str, float | None], other: Mapping[str, float | None], lead: str) -> bool:
-    return one.get(lead) is not None and other.get(lead) is not None
+def largest_difference(one: Mapping[Any, float | None], other: Mapping[Any, float | None]) -> tuple[int, float]:
+    """Leads on either side, and the largest difference of their numbers; infinite where a lead or its number lacks."""
+    apart = [_apart(one.get(lead), other.get(lead)) for lead in one.keys() | other.keys()]
+    return len(apart), max(apart, default=math.inf)
+
+
+def _apart(one: float | None, other: float | None) -> float:
+    gap = math.inf if one is None or other is None else abs(one - other)
+    return math.inf if math.isnan(gap) else gap
 
 
 def slice_columns(contract: Contract) -> Sequence[str]:

@@ -16,19 +16,16 @@ from evaluation.gate_conditions import GateConditions
 from evaluation.gate_evidence import Cost, Evidence, LeakFindings, Parity, Probe
 from evaluation.gate_measures import CANDIDATE, NEWEST, PRODUCTION, Measured, measure
 from evaluation.gate_report import Check, attempted
-from evaluation.gate_scoring import count_scores, largest_difference, scored_by, scoring_cost, slice_columns
+from evaluation.gate_scoring import count_scores, scored_by, scoring_cost, slice_columns
 from evaluation.grades import GradeTable, grade_table
 from evaluation.scored_sample import collect_scored
 from features.contract import Contract, Kind
 from features.stages import GRADE, served_probability
 from pipelines.datasets import Prepared
-from serving.compiled.artifact import DIFFERENCE, DIFFERS, STATE, has_compiled, load_compiled
-from serving.compiled.parity import parity
-from serving.events import all_null, events
+from pipelines.gate_ways import ways_of_serving
 from serving.models import load_version, typed_columns
 from serving.registry import ResolvedVersion
-from serving.scoring import input_columns, scored, scored_events
-from serving.sources import as_records, kafka_arrivals
+from serving.scoring import input_columns
 
 PROBE_LEADS, PARITY_LEADS = 50, 1000
 NEVER_SEEN = "a value that no training lead had"
@@ -178,36 +175,8 @@ def _probe_leads(test: DataFrame, contract: Contract) -> DataFrame:
 
 
 def _parity(candidate: ResolvedVersion, model: PipelineModel, bench: Bench) -> list[Parity]:
-    """Each way of serving against the pipeline: `score`, the stream on JSON events, the compiled scorer where it is."""
-    contract, key = bench.contract, bench.contract.id.name
-    leads = bench.data.test.limit(PARITY_LEADS).coalesce(1).cache()
-    try:
-        found = model.transform(leads)
-        reference = found.select(key, served_probability(found.columns).alias("probability"))
-        batch = scored(leads, model, candidate, contract)
-        # The stream refuses a lead without any answer.
-        answered = ~all_null([F.col(name) for name in input_columns(model)])
-        sent = leads.where(answered)
-        stream = scored_events(events(kafka_arrivals(as_records(sent, contract)), contract), model, candidate, contract)
-        expected = reference.join(sent.select(key), key)
-        return [
-            Parity("batch", *largest_difference(reference, batch, key, "probability")),
-            Parity("stream", *largest_difference(expected, stream, key, "probability")),
-            *_compiled_parity(candidate, model, leads),
-        ]
-    finally:
-        leads.unpersist()
-
-
-def _compiled_parity(candidate: ResolvedVersion, model: PipelineModel, leads: DataFrame) -> list[Parity]:
-    """The compiled scorer against the pipeline; a version that could not be compiled is served by Spark alone."""
-    if candidate.tags.get(STATE) == DIFFERS:
-        return [Parity("compiled", 1, float(candidate.tags[DIFFERENCE]))]
-    if not has_compiled(candidate):
-        return []
-    told = parity(model, load_compiled(candidate), leads)
-    # A grade that differs is a difference, however close the probabilities are.
-    return [Parity("compiled", told.rows, 1.0 if told.grades_differ else told.max_difference)]
+    with _cached(bench.data.test.limit(PARITY_LEADS).coalesce(1)) as leads:
+        return ways_of_serving(candidate, model, leads, bench.contract)
 
 
 def _cost(models: Mapping[str, PipelineModel], bench: Bench) -> Cost:

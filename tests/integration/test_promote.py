@@ -20,7 +20,7 @@ from pyspark.sql import functions as F
 from features.splits import with_group
 from features.stages import ForestParams, pipeline, scored_columns
 from features.storage import Storage
-from pipelines import gate_bench
+from pipelines import gate_ways
 from pipelines.commands import run_command
 from pipelines.compare import NoSuchRun, run_compare
 from pipelines.compiled import log_compiled
@@ -507,8 +507,8 @@ def test_a_field_allowed_by_a_name_the_contract_lacks_is_refused(registry, comma
 
 
 def test_a_stream_that_scores_otherwise_than_the_pipeline_is_refused(registry, monkeypatch):
-    read = gate_bench.events
-    monkeypatch.setattr(gate_bench, "events", lambda *given: read(*given).withColumn("Visits", F.lit(0.0)))
+    read = gate_ways.events
+    monkeypatch.setattr(gate_ways, "events", lambda *given: read(*given).withColumn("Visits", F.lit(0.0)))
     registry.add("good", 0.74)
     with pytest.raises(GateRefused, match=r"parity: found .*stream"):
         registry.promote("1")

@@ -9,7 +9,7 @@ from pyspark.sql import functions as F
 from evaluation.comparison import Seen, compare_scores, scored_pair
 from evaluation.comparison_page import comparison_document
 from evaluation.gate_measures import CANDIDATE, NEWEST, PRODUCTION
-from evaluation.gate_scoring import count_scores, largest_difference, scored_by, scoring_cost
+from evaluation.gate_scoring import count_scores, largest_difference, scored_by, scores_of, scoring_cost
 from features.contract import Contract
 from features.contract_file import parse_yaml
 from features.splits import with_group
@@ -150,17 +150,24 @@ def test_scores_that_are_not_finite_or_no_share_are_counted(spark):
 @pytest.mark.parametrize(
     ("other", "largest"),
     [
-        ([("a", 0.5), ("b", 0.25)], 0.0),
-        ([("a", 0.5), ("b", 0.5)], 0.25),
-        ([("a", 0.5)], math.inf),
-        ([("a", 0.5), ("b", None)], math.inf),
-        ([("a", 0.5), ("b", math.nan)], math.inf),
+        ({"a": 0.5, "b": 0.25}, 0.0),
+        ({"a": 0.5, "b": 0.5}, 0.25),
+        ({"a": 0.5}, math.inf),
+        ({"a": 0.5, "b": None}, math.inf),
+        ({"a": 0.5, "b": math.nan}, math.inf),
     ],
 )
-def test_a_lead_that_one_way_of_serving_lacks_is_infinitely_far(spark, other, largest):
-    schema = "id string, p double"
-    one = spark.createDataFrame([("a", 0.5), ("b", 0.25)], schema)
-    assert largest_difference(one, spark.createDataFrame(other, schema), "id", "p") == (2, largest)
+def test_a_lead_that_one_way_of_serving_lacks_is_infinitely_far(other, largest):
+    assert largest_difference({"a": 0.5, "b": 0.25}, other) == (2, largest)
+
+
+def test_no_lead_at_all_is_no_agreement():
+    assert largest_difference({}, {}) == (0, math.inf)
+
+
+def test_the_scores_of_leads_come_by_their_keys(spark):
+    frame = spark.createDataFrame([("a", 0.5), ("b", None)], "id string, p double")
+    assert scores_of(frame, "id", "p") == {"a": 0.5, "b": None}
 
 
 def test_the_cost_of_both_models_is_measured(leads, models):

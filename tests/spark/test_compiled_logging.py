@@ -1,7 +1,9 @@
 """The compiled artifact of a run: logged after parity, served by MLflow, used by score."""
 
 import logging
+import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import mlflow
@@ -11,11 +13,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines.compiled import log_compiled
+from pipelines.gate_ways import ways_of_serving
 from pipelines.score import Engine, OutputTaken, run_score, run_score_locally
 from pipelines.tracking import LoggedModel, connect, log_model, register_model
 from serving.compiled import parity as parity_module
 from serving.compiled.artifact import NotCompiled, load_compiled
 from serving.compiled.local import BadDataset
+from serving.models import load_version
 from serving.ownership import NotOurs
 from serving.registry import resolve
 from tests.leads import small_contract, small_leads
@@ -167,6 +171,57 @@ def test_local_scoring_that_fails_leaves_nothing(settings, tmp_path):
     with pytest.raises(BadDataset):
         run_score_locally(settings, str(tmp_path / "in"), str(tmp_path / "out"))
     assert [p.name for p in tmp_path.iterdir()] == ["in"]
+
+
+WAYS = ["batch", "stream", "compiled", "compiled in Spark", "compiled without Spark", "pyfunc", "online"]
+
+
+@pytest.fixture(scope="module")
+def ways(spark, version):
+    """A function that holds the ways of serving a version against the pipeline it was logged from."""
+    leads = small_leads(spark, 60).drop("Bought").cache()
+
+    def compared(of=version):
+        return {p.way: p for p in ways_of_serving(of, load_version(spark, of), leads, small_contract())}
+
+    return compared
+
+
+def test_every_way_of_serving_gives_the_scores_of_the_pipeline(ways):
+    found = ways()
+    assert list(found) == WAYS
+    assert max(parity.largest for parity in found.values()) < 1e-9
+    assert {way: parity.leads for way, parity in found.items()} == dict.fromkeys(WAYS, 60)
+
+
+def test_a_version_without_a_compiled_scorer_is_served_by_spark_alone(settings, ways):
+    assert list(ways(resolve(connect(settings), settings.model_name, "1"))) == ["batch", "stream"]
+
+
+def test_a_scorer_that_was_found_to_differ_is_told_of(version, ways):
+    differs = replace(version, tags={**version.tags, "compiled": "differs", "compiled_difference": "0.3"})
+    assert ways(differs)["compiled"].largest == 0.3
+
+
+@pytest.mark.parametrize(
+    ("way", "part"),
+    [
+        ("pyfunc", "serving.compiled.pyfunc.CompiledModel.predict"),
+        ("online", "pipelines.gate_ways.Online.answer"),
+        ("compiled without Spark", "pipelines.gate_ways.scored_batch"),
+        ("compiled in Spark", "pipelines.gate_ways.scored_by_compiled"),
+    ],
+)
+def test_a_way_of_serving_that_gives_nothing_is_told_of(ways, monkeypatch, way, part):
+    nothing = {
+        "pyfunc": lambda self, context, leads, params=None: pd.DataFrame({"probability": [float("nan")] * len(leads)}),
+        "online": lambda *_: (500, b"{}"),
+        "compiled without Spark": lambda batch, *_: batch.append_column("probability", pa.nulls(len(batch))),
+        "compiled in Spark": lambda leads, *_: leads.selectExpr("LeadId", "null as probability"),
+    }
+    monkeypatch.setattr(part, nothing[way])
+    far = [name for name, parity in ways().items() if parity.largest == math.inf]
+    assert far == [way]
 
 
 def test_a_model_that_differs_from_spark_is_not_logged(spark, settings, monkeypatch, caplog):
