@@ -13,6 +13,7 @@ from serving.events import MOST_ID
 from serving.file_account import FileAccount
 from serving.kafka import KafkaOptions
 from serving.lake import STAGING
+from serving.room import naming_a_full_disk
 from serving.tally import Tally, measures
 
 DEAD_LETTER_COLUMNS = ("event_id", "lead", "event_time", "origin", "position", "raw", "reason", "failed_at", "query")
@@ -40,10 +41,11 @@ class DeadLetterFolder:
     query: str
 
     def put(self, letters: DataFrame, number: int, kind: str) -> int:
-        """Keep the letters of batch `number`; how many there were."""
+        """Keep the letters of batch `number`; how many there were. NoRoom where the disk takes no more."""
         seen, target = Observation(), self.place(kind, number)
         staged = join(self.folder, STAGING, f"{kind}-{number:06d}-{uuid.uuid4().hex}")
-        letters.observe(seen, F.count(F.lit(1)).alias("rows")).write.parquet(staged)
+        with naming_a_full_disk(self.storage, f"the {kind} letters of batch {number}", self.folder, staged):
+            letters.observe(seen, F.count(F.lit(1)).alias("rows")).write.parquet(staged)
         rows = int(seen.get["rows"])
         self.storage.delete(target)
         if rows:

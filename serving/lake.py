@@ -1,25 +1,18 @@
 """The lake: scored events as Parquet, a folder per day and micro-batch, each event once for any reader."""
 
-import contextlib
 import uuid
 from dataclasses import dataclass
 from typing import ClassVar
 
-from py4j.protocol import Py4JJavaError  # type: ignore[import-untyped]
-from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, Observation
 from pyspark.sql import functions as F
 
-from features.storage import Storage, join, no_room
-from serving.errors import ServingError
+from features.storage import Storage, join
+from serving.room import naming_a_full_disk
 
 STAGING = "_staging"
 DAY = "batch_date"
 SUCCESS_MARK = "mapreduce.fileoutputcommitter.marksuccessfuljobs"
-
-
-class LakeFull(ServingError):
-    """The disk of the lake takes no more."""
 
 
 @dataclass(frozen=True)
@@ -39,21 +32,11 @@ class LakeSink:
     def write(self, batch: DataFrame, number: int) -> int:
         """Write batch `number`; the number of its scored rows. A batch without any leaves no folder.
 
-        LakeFull where the disk has no room for it: nothing of the batch is left there then.
+        NoRoom where the disk has no room for it: nothing of the batch is left there then.
         """
         staged = join(self.output, STAGING, f"{number:06d}-{uuid.uuid4().hex}")
-        try:
+        with naming_a_full_disk(self.storage, f"batch {number}", self.output, staged):
             return self._write(batch, number, staged)
-        except (PySparkException, Py4JJavaError) as error:
-            fault = no_room(error)
-            if not fault:
-                raise
-            with contextlib.suppress(Exception):  # else the next start removes it
-                self.storage.delete(staged)
-            raise LakeFull(
-                f"batch {number} could not be written to {self.output}: {fault}. Make room there and in Spark's "
-                "temporary folder, then start again: the batch is repeated, and nothing is lost."
-            ) from None
 
     def folder(self, day: str, number: int) -> str:
         """Where a batch of a day (`batch_date=2026-11-25`) lies."""

@@ -15,11 +15,13 @@ from pyspark.errors import StreamingQueryException
 from pyspark.sql import Column, DataFrame, Observation, Row, SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
 
+from features.storage import NoRoom, no_room
 from serving import callback_sockets
 from serving.dead_letters import DeadLetterSink
 from serving.errors import ServingError
 from serving.kafka import refusal
 from serving.loop import RUNTIME, Loop
+from serving.room import REMEDY
 from serving.sinks import Sink
 from serving.sources import naming_unreadable_files
 from serving.tally import Tally, measures
@@ -143,8 +145,8 @@ class Running:
     def ended(self, seconds: float) -> bool:
         """Wait up to `seconds` for the end; whether it has come.
 
-        BadSource where a file of the source could not be read, what a sink failed with as it raised it; other failures
-        as Spark words them.
+        BadSource where a file of the source could not be read, NoRoom where the checkpoint has none, what a sink failed
+        with as it raised it; other failures as Spark words them.
         """
         try:
             with naming_unreadable_files():
@@ -154,6 +156,10 @@ class Running:
                 raise self.writer.failure from None
             if (refused := refusal(str(error))) is not None:
                 raise refused from None
+            if fault := no_room(error):
+                raise NoRoom(
+                    f"Spark could not write what it keeps of the stream (checkpoint): {fault}. {REMEDY}"
+                ) from None
             if self.writer is None or not self.writer.refused:
                 raise
             return True

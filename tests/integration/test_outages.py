@@ -1,10 +1,12 @@
 """What the stream stands on goes away under it: broker, registry, checkpoint, room on the disk."""
 
 import os
+import re
 import shutil
 import subprocess
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -174,3 +176,29 @@ def test_a_full_disk_under_the_lake_is_told_and_costs_nothing_but_a_restart(tria
     subprocess.run(["mount", "-o", "remount,size=32m", str(small_disk)], check=True)
     trial.run()
     trial.assert_every_event_once()
+
+
+@pytest.mark.parametrize(
+    ("parameter", "told"),
+    [
+        ("dead_letters", r"error: the refused letters of batch \d+ could not be written to file:.*: No space left"),
+        ("checkpoint", r"error: Spark could not write what it keeps of the stream \(checkpoint\): No space left"),
+    ],
+)
+def test_a_full_disk_under_letters_or_checkpoint_is_told_and_costs_nothing_but_a_restart(
+    trial, small_disk, parameter, told
+):
+    place = {parameter: str(small_disk / parameter)}
+    trial.send(300)
+    with trial.streaming(max_offsets_per_trigger=10, **place) as stream:
+        assert stream.ended() == 2, stream.said()[-3000:]
+    (said,) = [line for line in stream.said().splitlines() if line.startswith("error: ")]
+    assert re.match(told, said)
+    assert "Make room there" in said
+    assert "Traceback" not in stream.said()
+    stored = {row["event_id"] for row in trial.scores()}
+    assert set() < stored < trial.good
+    subprocess.run(["mount", "-o", "remount,size=64m", str(small_disk)], check=True)
+    trial.run(**place)
+    for rows in (trial.events(), [(row["event_id"],) for row in trial.scores()]):
+        assert Counter(event for (event,) in rows) == Counter(trial.good)

@@ -248,6 +248,23 @@ def test_an_epoch_that_is_killed_is_sent_again_under_the_same_event_ids(store, k
     assert len(tries) == 2 * len(before), "the tries of an epoch are told apart by the header"
 
 
+def test_real_time_mode_goes_on_when_its_broker_was_restarted(store, kafka, tmp_path):
+    place, _ = store
+    topics = Topics.new(kafka, "rt-broker")
+    readings = Readings(kafka.bootstrap, topics)
+    with streaming(place, kafka, topics, tmp_path) as process:
+        with Feed(kafka.bootstrap, topics) as feed:
+            readings.until(lambda: len(readings.scores) > 50, process)
+            kafka.kill()
+            time.sleep(8)  # an epoch ends, and it asks in vain
+            kafka.start()
+            before = len(readings.scores)
+            readings.until(lambda: len(readings.scores) > before + 50, process)
+        readings.until(lambda: set(readings.events()) >= feed.good, process)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(WAIT_SECONDS) == 0
+
+
 def test_too_few_task_slots_are_told_before_anything_starts(store, kafka):
     place, _ = store
     kafka.create_topic("rt-wide", 4)

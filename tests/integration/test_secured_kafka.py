@@ -1,10 +1,13 @@
 """The stream on a broker that speaks TLS alone and asks for a password: both ways, and with a wrong one."""
 
+import os
 import secrets
 
 import pytest
+import requests
 
 from tests.integration.conftest import on_trial, running
+from tests.service_process import free_ports
 from tests.services import SecuredBroker
 
 PASSWORD = secrets.token_hex(16)
@@ -34,6 +37,37 @@ def test_leads_come_and_scores_go_by_tls_with_a_password_that_stands_in_no_file(
     assert set(secured_trial.events_in(target)) == secured_trial.good
     files = [p for f in (secured_trial.place.folder, secured_trial.folder) for p in f.rglob("*") if p.is_file()]
     assert [str(p) for p in files if PASSWORD.encode() in p.read_bytes()] == []
+
+
+def pages_of(ui):
+    """What Spark's UI and its REST address show, by path; every query and every job with its plan."""
+    (application,) = requests.get(f"{ui}/api/v1/applications", timeout=30).json()
+    rest = f"/api/v1/applications/{application['id']}"
+    queries = requests.get(f"{ui}{rest}/sql", timeout=30).json()
+    jobs = requests.get(f"{ui}{rest}/jobs", timeout=30).json()
+    paths = ["/environment/", "/jobs/", "/stages/", "/executors/", "/SQL/", "/StreamingQuery/"]
+    paths += [f"{rest}/{name}" for name in ("environment", "jobs", "stages", "executors", "sql?planDescription=true")]
+    paths += [f"/SQL/execution/?id={query['id']}" for query in queries]
+    paths += [f"/jobs/job/?id={job['jobId']}" for job in jobs]
+    found = {path: requests.get(f"{ui}{path}", timeout=30) for path in paths}
+    assert {path: page.status_code for path, page in found.items() if page.status_code != 200} == {}
+    return {path: page.text for path, page in found.items()}
+
+
+def test_spark_s_ui_shows_no_password(secured, secured_trial):
+    target, port = f"{secured_trial.topic}-scores", free_ports(1)[0]
+    secured.create_topic(target)
+    secured_trial.send(80)
+    changed = {"sink": "parquet,kafka,postgres", "topic": target}
+    with secured_trial.streaming(str(port), module="tests.stream_with_ui", **changed) as stream:
+        stream.until(lambda: stream.batches() >= 2)
+        pages = pages_of(f"http://127.0.0.1:{port}")
+    shown = "\n".join(pages.values())
+    assert "/SQL/execution/?id=0" in pages
+    assert secured_trial.topic in shown
+    assert "KAFKA_PASSWORD" in shown  # the reference stands in the plans, what it stands for does not
+    for secret in (PASSWORD, os.environ["PGPASSWORD"]):
+        assert [path for path, text in pages.items() if secret in text] == []
 
 
 def test_a_wrong_password_ends_in_one_line_that_does_not_show_it(secured_trial, monkeypatch):
