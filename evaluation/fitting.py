@@ -16,7 +16,7 @@ from evaluation.metrics import score_bins
 from evaluation.search import FOLD, Encoded, refit
 from features.calibration import centered_isotonic
 from features.grading import GradeCuts, grade_stages
-from features.splits import GROUP
+from features.splits import AGE, GROUP
 from features.stages import ForestParams, forest, joined, scored_columns
 
 Calibrate = Literal["isotonic", "none"]
@@ -68,14 +68,14 @@ def fit_servable(data: Encoded, params: ForestParams, finish: Finish) -> Servabl
 
 
 def out_of_fold(data: Encoded, params: ForestParams, parallelism: int) -> DataFrame:
-    """Label, group and `probability` (vector) of every encoded lead, by a forest that was fitted on the other folds.
+    """Label, group, age and `probability` (vector) of every encoded lead, by a forest fitted on the other folds.
 
     Leads that repeat each other share a fold, so none is scored by a forest that has seen its twin.
     """
 
     def score(fold: int) -> DataFrame:
         model = forest(params, data.label).fit(data.leads.where(F.col(FOLD) != fold))
-        return model.transform(data.leads.where(F.col(FOLD) == fold)).select(data.label, GROUP, "probability")
+        return model.transform(data.leads.where(F.col(FOLD) == fold)).select(data.label, GROUP, AGE, "probability")
 
     with ThreadPoolExecutor(parallelism) as pool:
         parts = pool.map(inheritable_thread_target(data.leads.sparkSession)(score), range(data.folds))

@@ -22,7 +22,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from features.contract import LeadField
-from features.splits import GROUP, fold_of
+from features.splits import AGE, GROUP, age_of, fold_of
 from features.stages import ForestParams, encoder_stages, forest
 
 FOLD = "fold"
@@ -32,7 +32,7 @@ METRICS: dict[str, Literal["areaUnderROC", "areaUnderPR"]] = {"auc_roc": "areaUn
 
 @dataclass(frozen=True)
 class Encoded:
-    """Train leads as `features`, label, `fold` and `lead_group`, cached, and the fitted encoder that made them."""
+    """Train leads as `features`, label, `fold`, `lead_group` and age, cached, and the fitted encoder that made them."""
 
     encoder: PipelineModel
     leads: DataFrame
@@ -57,15 +57,19 @@ class Candidate:
 
 
 @contextmanager
-def encoded(train: DataFrame, fields: Sequence[LeadField], label: str, folds: int, seed: int) -> Iterator[Encoded]:
+def encoded(
+    train: DataFrame, fields: Sequence[LeadField], label: str, folds: int, seed: int, order: str | None = None
+) -> Iterator[Encoded]:
     """Fit the encoder on all train leads, encode them once and keep them cached inside the block.
 
     Category indices and imputed means are learned from all folds; they see no label, and a second fit
-    per fold would cost more than it could change.
+    per fold would cost more than it could change. `order` is the field that leads come in order of, by which their
+    `age` is told (features.splits); without it all are as old.
     """
     encoder = Pipeline(stages=encoder_stages(fields)).fit(train)
     fold = fold_of(folds, seed).alias(FOLD)
-    leads = encoder.transform(train).select("features", F.col(label).cast("double"), fold, GROUP).cache()
+    age = age_of(train, order).alias(AGE)
+    leads = encoder.transform(train).select("features", F.col(label).cast("double"), fold, GROUP, age).cache()
     try:
         yield Encoded(encoder, leads, label, folds, leads.count())
     finally:

@@ -5,25 +5,29 @@ from pyspark.ml.regression import IsotonicRegression, IsotonicRegressionModel
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
-from features.splits import GROUP
+from features.splits import AGE, GROUP
 from features.stages import CALIBRATED, positive_probability
 
 _WEIGHT = "calibration_weight"
+# A share of all leads: what came so much later weighs twice as much.
+HALF_LIFE = 0.2
 
 
 def centered_isotonic(scored: DataFrame, label: str) -> IsotonicRegressionModel:
     """Fit a stage `probability` (vector) -> `calibrated` (double, above 0 and below 1, never falling).
 
-    `scored` has `label` (0/1), `lead_group`, and the forest's `probability` of leads that the forest was not fitted
-    on. Isotonic regression gives steps, on which leads tie; here each step is drawn together into its centre and the
-    stage interpolates between the centres, so that leads keep their order (Oron and Flournoy 2017, "Centered isotonic
-    regression"). A group of n leads that repeat each other weighs as much as the square root of n: its
-    leads share one score, and whatever makes them convert says little of other leads with that score. One imagined
-    lead of the other class at either end (Laplace's rule of succession) keeps the ends away from 0 and 1: no finite
-    sample shows that a lead is certain.
+    `scored` has `label` (0/1), `lead_group`, the age of `age_of`, and the forest's `probability` of leads that the
+    forest was not fitted on. Isotonic regression gives steps, on which leads tie; here each step is drawn together into
+    its centre and the stage interpolates between the centres, so that leads keep their order (Oron and Flournoy 2017,
+    "Centered isotonic regression"). A group of n leads that repeat each other weighs as much as the square root of n:
+    its leads share one score, and whatever makes them convert says little of other leads with that score. A lead weighs
+    half as much as one that came a fifth of all leads later: conversion drifts, and the next leads are nearest to the
+    newest (docs/decisions/0007-calibration-and-grades-live-in-the-model.md has the figures). One imagined lead of the
+    other class at either end (Laplace's rule of succession) keeps the ends away from 0 and 1: no finite sample shows
+    that a lead is certain.
     """
     repeats = F.count(F.lit(1)).over(Window.partitionBy(GROUP))
-    weight = (F.lit(1.0) / F.sqrt(repeats)).alias(_WEIGHT)
+    weight = (F.pow(F.lit(0.5), F.col(AGE) / HALF_LIFE) / F.sqrt(repeats)).alias(_WEIGHT)
     leads = scored.select("probability", F.col(label).cast("double").alias(label), weight)
     ends = leads.agg(
         F.max_by("probability", positive_probability()).alias("top"),

@@ -10,6 +10,8 @@ from features.contract import Contract
 from features.errors import FeaturesError
 
 GROUP = "lead_group"
+AGE = "__age"
+_PARTS = 100  # that ages are told in
 _STEPS = 1_000_003
 
 
@@ -54,6 +56,20 @@ def split_leads(leads: DataFrame, contract: Contract, how: Split, test_share: fl
     cut = ranked.select(F.expr(f"percentile(__rank, {1 - test_share})")).first()
     is_test = F.col("__rank") > F.lit(cut[0] if cut else None)
     return TrainTest(ranked.where(~is_test).drop("__rank"), ranked.where(is_test).drop("__rank"))
+
+
+def age_of(leads: DataFrame, order: str | None) -> Column:
+    """The share of the leads that came later by the field `order`, 0 (the newest) to 1, in hundredths.
+
+    One job over the leads. A lead without an order is as old as can be; without an order field all are the newest.
+    """
+    if order is None:
+        return F.lit(0.0)
+    came = F.col(order).cast("double")
+    shares = [part / _PARTS for part in range(1, _PARTS)]
+    edges = leads.select(came.alias(AGE)).approxQuantile(AGE, shares, 1 / (10 * _PARTS))
+    later = F.size(F.filter(F.array(*map(F.lit, edges)), lambda edge: edge >= came)) if edges else F.lit(0)
+    return F.when(came.isNull(), 1.0).otherwise(later / _PARTS)
 
 
 def fold_of(folds: int, seed: int) -> Column:

@@ -159,7 +159,7 @@ def _scored(
     label = contract.label.name
     if train.select(label).distinct().count() < 2:
         raise EmptySplit(f"the {way.value} split leaves train leads of one class; choose another split or share.")
-    with encoded(train, contract.feature_set(name), label, fitting.FOLDS, params.seed) as data:
+    with encoded(train, contract.feature_set(name), label, fitting.FOLDS, params.seed, contract.order.name) as data:
         model = fitting.fit_servable(data, params, fitting.Finish()).model
     scored = model.transform(test)
     served = served_probability(scored.columns).alias(SERVED)

@@ -90,7 +90,7 @@ def run_sweep_cv(
     asked |= {"metric": metric, "seed": seed, "on_leak": on_leak, "register": Switch.of(register)}
     with tracked_run(settings, "sweep_cv", {**asked, "candidates": len(candidates)}) as run:
         check_leaks(contract, data, features, register, on_leak)
-        with encoded(data.train, fields, contract.label.name, folds, seed) as leads:
+        with encoded(data.train, fields, contract.label.name, folds, seed, contract.order.name) as leads:
             found = cross_validate(leads, candidates, metric, parallelism, seed)
             for number, candidate in enumerate(found):
                 log_candidate(settings, "sweep_cv", number, candidate, metric, {"feature_set": features})

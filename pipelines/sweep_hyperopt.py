@@ -116,7 +116,7 @@ def run_sweep_hyperopt(
         mlflow.log_dict(sweep.space.model_dump(), "search_space.json")
         candidates = _taken_over(connect(settings), sweep, key, run.info)
         mlflow.set_tag("resumed_trials", len(candidates))
-        with encoded(data.train, fields, contract.label.name, sweep.folds, sweep.seed) as leads:
+        with encoded(data.train, fields, contract.label.name, sweep.folds, sweep.seed, contract.order.name) as leads:
             trials = _search(settings, sweep, key, leads, candidates)
             winner = candidates[best(trials).number][1]
             finish = Finish(grades=settings.grade_rule(), parallelism=sweep.parallelism)

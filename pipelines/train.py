@@ -74,7 +74,7 @@ def run_train(
     asked |= {"on_leak": on_leak, "explain": Switch.of(explain), "register": Switch.of(register)}
     with tracked_run(settings, "train", asked):
         check_leaks(contract, data, features, register, on_leak)
-        with encoded(data.train, fields, contract.label.name, folds, params.seed) as leads:
+        with encoded(data.train, fields, contract.label.name, folds, params.seed, contract.order.name) as leads:
             fitted = fit_servable(leads, params, finish)
         return report(settings, contract, data, Fitted(fitted, features, fields), register, explain)
 

@@ -9,16 +9,17 @@ from evaluation.grades import GradeRule, NotGraded, grade_table
 from evaluation.search import encoded
 from features.calibration import centered_isotonic
 from features.grading import GradeCuts, grade_stages
-from features.splits import GROUP, with_group
+from features.splits import AGE, GROUP, with_group
 from features.stages import ForestParams, scored_columns
 from tests.leads import small_contract, small_leads
 
 PARAMS = ForestParams(trees=5, depth=4)
 
 
-def probabilities(spark, rows):
-    """Leads (label, the forest's probability of label 1), each a group of its own."""
+def probabilities(spark, rows, age=0.0):
+    """Leads (label, the forest's probability of label 1), each a group of its own, all as old."""
     frame = spark.createDataFrame(rows, "label int, p double").withColumn(GROUP, F.monotonically_increasing_id())
+    frame = frame.withColumn(AGE, F.lit(age))
     return frame.withColumn("probability", array_to_vector(F.array(1 - F.col("p"), F.col("p"))))
 
 
@@ -38,7 +39,8 @@ def twice_too_sure(spark):
 def data(spark):
     contract = small_contract()
     train = with_group(small_leads(spark, 600), contract)
-    with encoded(train, contract.feature_set("available"), contract.label.name, folds=3, seed=1) as found:
+    fields, label, order = contract.feature_set("available"), contract.label.name, contract.order.name
+    with encoded(train, fields, label, folds=3, seed=1, order=order) as found:
         yield found
 
 
@@ -55,6 +57,13 @@ def test_a_hundred_repeats_of_a_lead_weigh_as_much_as_ten_leads(spark):
     others = probabilities(spark, [(i % 2, 0.5) for i in range(100)] + [(0, 0.1)] * 500 + [(1, 0.9)] * 500)
     repeats = probabilities(spark, [(0, 0.5)] * 100).withColumn(GROUP, F.lit(-1).cast("long"))
     assert calibrated(spark, centered_isotonic(others.unionByName(repeats), "label"), 0.5) == pytest.approx([50 / 110])
+
+
+def test_a_lead_weighs_half_as_much_as_one_that_came_a_fifth_of_all_leads_later(spark):
+    ends = probabilities(spark, [(0, 0.1)] * 500 + [(1, 0.9)] * 500)
+    newer, older = probabilities(spark, [(1, 0.5)] * 100), probabilities(spark, [(0, 0.5)] * 100, age=0.2)
+    stage = centered_isotonic(ends.unionByName(newer).unionByName(older), "label")
+    assert calibrated(spark, stage, 0.5) == pytest.approx([2 / 3])
 
 
 def test_calibration_never_turns_the_order_of_two_leads_round(spark, twice_too_sure):

@@ -13,7 +13,7 @@ from evaluation.search import (
     first_trees,
     refit,
 )
-from features.splits import GROUP, with_group
+from features.splits import AGE, GROUP, with_group
 from features.stages import ForestParams
 from tests.leads import small_contract, small_leads
 
@@ -99,8 +99,8 @@ def test_features_are_cached_and_every_fold_is_used(data):
     assert {r[0] for r in data.leads.select(FOLD).distinct().collect()} == {0, 1, 2}
 
 
-def test_beside_the_features_lie_the_label_and_what_keeps_repeats_together_alone(data):
-    assert set(data.leads.columns) == {"features", small_contract().label.name, FOLD, GROUP}
+def test_beside_the_features_lie_the_label_the_age_and_what_keeps_repeats_together_alone(data):
+    assert set(data.leads.columns) == {"features", small_contract().label.name, FOLD, GROUP, AGE}
     assert data.leads.where(F.col("features").isNull()).count() == 0
 
 

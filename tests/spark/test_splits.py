@@ -3,7 +3,7 @@
 import pytest
 from pyspark.sql import functions as F
 
-from features.splits import GROUP, Split, content_hash, fold_of, split_leads, with_group
+from features.splits import AGE, GROUP, Split, age_of, content_hash, fold_of, split_leads, with_group
 from tests.leads import small_contract, small_leads
 
 
@@ -72,3 +72,22 @@ def test_the_content_hash_ignores_order_but_sees_a_changed_value(leads):
 def test_the_content_hash_sees_a_repeated_row(leads):
     twice = leads.unionByName(leads)
     assert twice.agg(content_hash(twice)).first()[0] != leads.agg(content_hash(leads)).first()[0]
+
+
+def ages(leads, order="Number"):
+    return [row[AGE] for row in leads.select("Number", age_of(leads, order).alias(AGE)).orderBy("Number").collect()]
+
+
+def test_the_age_of_a_lead_is_the_share_of_leads_that_came_later(leads):
+    found = ages(leads)
+    assert found == pytest.approx([1 - (place + 1) / 1000 for place in range(1000)], abs=0.015)
+    assert (found[-1], found == sorted(found, reverse=True)) == (0, True)
+
+
+def test_without_an_order_field_all_leads_are_the_newest(leads):
+    assert set(ages(leads, None)) == {0}
+
+
+def test_a_lead_without_an_order_is_as_old_as_can_be(leads):
+    unordered = leads.withColumn("Number", F.when(F.col("LeadId") != leads.first().LeadId, F.col("Number")))
+    assert ages(unordered)[0] == 1
