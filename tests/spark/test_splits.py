@@ -45,10 +45,10 @@ def test_both_sides_together_hold_every_lead_once(leads, how):
 
 
 def test_a_split_does_not_depend_on_partitions_or_order(leads):
-    def test_ids(frame):
+    def tested(frame):
         return {r.LeadId for r in split_leads(frame, small_contract(), Split.GROUPED, 0.3, 7).test.collect()}
 
-    assert test_ids(leads.orderBy(F.desc("LeadId")).repartition(5)) == test_ids(leads)
+    assert tested(leads.orderBy(F.desc("LeadId")).repartition(5)) == tested(leads)
 
 
 def test_another_seed_gives_another_split(leads):
