@@ -163,6 +163,13 @@ class Trial:
         finally:
             consumer.close()
 
+    def holding(self, secret: str) -> list[str]:
+        """The files of the store (runs and registry) and of the trial (log, checkpoint, scores) that hold a secret."""
+        files = [path for folder in (self.place.folder, self.folder) for path in folder.rglob("*") if path.is_file()]
+        assert any(path.name == "mlflow.db" for path in files)
+        assert any(path.suffix == ".log" for path in files)
+        return [str(path) for path in files if secret.encode() in path.read_bytes()]
+
     def scores(self) -> list[dict[str, Any]]:
         """Its events in the lake, as any reader sees them, with the columns `query` and `batch`."""
         return rows_under(self.lake)

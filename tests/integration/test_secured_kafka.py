@@ -35,8 +35,7 @@ def test_leads_come_and_scores_go_by_tls_with_a_password_that_stands_in_no_file(
         assert stream.ended() == 0, stream.said()[-3000:]
     assert {row["event_id"] for row in secured_trial.scores()} == secured_trial.good
     assert set(secured_trial.events_in(target)) == secured_trial.good
-    files = [p for f in (secured_trial.place.folder, secured_trial.folder) for p in f.rglob("*") if p.is_file()]
-    assert [str(p) for p in files if PASSWORD.encode() in p.read_bytes()] == []
+    assert secured_trial.holding(PASSWORD) == []
 
 
 def pages_of(ui):

@@ -4,8 +4,6 @@ import os
 import secrets
 from pathlib import Path
 
-from tests.trials import Trial
-
 
 def test_a_second_process_is_refused_the_checkpoint_of_a_living_one(trial):
     trial.send(40)
@@ -22,14 +20,6 @@ def test_a_second_process_is_refused_the_checkpoint_of_a_living_one(trial):
     trial.assert_every_event_once()
 
 
-def holding(trial: Trial, secret: str) -> list[str]:
-    """The files of the store (runs and registry) and of the trial (log, checkpoint, scores) that hold a secret."""
-    files = [path for folder in (trial.place.folder, trial.folder) for path in folder.rglob("*") if path.is_file()]
-    assert any(path.name == "mlflow.db" for path in files)
-    assert any(path.suffix == ".log" for path in files)
-    return [str(path) for path in files if secret.encode() in path.read_bytes()]
-
-
 def test_a_wrong_password_costs_one_line_that_does_not_show_it(trial, monkeypatch):
     wrong = secrets.token_hex(16)
     monkeypatch.setenv("PGPASSWORD", wrong)
@@ -37,7 +27,7 @@ def test_a_wrong_password_costs_one_line_that_does_not_show_it(trial, monkeypatc
         assert stream.ended() == 2, stream.said()[-3000:]
     assert "password authentication failed" in stream.said()
     assert "Traceback" not in stream.said()
-    assert holding(trial, wrong) == []
+    assert trial.holding(wrong) == []
 
 
 def test_a_right_password_stands_in_no_log_no_run_and_no_file(trial):
@@ -45,5 +35,5 @@ def test_a_right_password_stands_in_no_log_no_run_and_no_file(trial):
     with trial.streaming(available_now="true") as stream:
         assert stream.ended() == 0, stream.said()[-3000:]
     trial.assert_every_event_once()
-    assert holding(trial, os.environ["PGPASSWORD"]) == []
+    assert trial.holding(os.environ["PGPASSWORD"]) == []
     assert Path(trial.checkpoint, "offsets", "0").exists()
