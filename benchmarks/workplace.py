@@ -18,7 +18,7 @@ from features.contract import Contract, Kind
 from pipelines.prepare import run_prepare
 from pipelines.settings import ROOT, Settings
 from pipelines.tracking import connect
-from pipelines.train import run_train
+from pipelines.training import run_train
 from serving.registry import move_production
 
 

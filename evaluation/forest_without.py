@@ -6,8 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from pyspark.sql import Column as SparkColumn
-from sklearn.ensemble import RandomForestClassifier
-from sklearn.metrics import roc_auc_score
 
 from features.contract import Kind, LeadField
 from features.splits import fold_of
@@ -70,6 +68,9 @@ def _column(field: LeadField, seen: pd.DataFrame, unseen: pd.DataFrame, label: s
 
 def _area(columns: Sequence[Column], seen: np.ndarray, unseen: np.ndarray, seed: int) -> float:
     """Area on the unseen leads of a forest that is fitted on the seen ones."""
+    from sklearn.ensemble import RandomForestClassifier  # a second, which commands that probe nothing do without
+    from sklearn.metrics import roc_auc_score
+
     forest = RandomForestClassifier(TREES, max_depth=DEPTH, min_samples_leaf=LEAST_LEADS, random_state=seed).fit(
         np.column_stack([first for first, _ in columns]), seen
     )

@@ -115,14 +115,20 @@ class LeakReport:
 
 
 def probe_leaks(
-    train: DataFrame, test: DataFrame, contract: Contract, fields: Sequence[LeadField], seed: int = 0
+    train: DataFrame,
+    test: DataFrame,
+    contract: Contract,
+    fields: Sequence[LeadField],
+    seed: int = 0,
+    total: int | None = None,
 ) -> LeakReport:
     """Probe the fields that a model is to see, on at most about 20,000 train leads.
 
     Both sides are prepared leads with `lead_group`. A small forest is fitted without each field, but for fields that
-    name leads one by one. Leads of one class accuse nobody.
+    name leads one by one. Leads of one class accuse nobody. `total` is how many train leads there are, where the caller
+    knows it.
     """
-    sample, label = bounded(train, SAMPLE, seed=seed), contract.label.name
+    sample, label = bounded(train, SAMPLE, total, seed), contract.label.name
     rows: Any = sample.leads.select(*columns_alone(contract, fields, seed), held_out(seed)).toPandas()
     alone = fields_alone(rows, contract, fields)
     # A word that names its lead tells a forest nothing of another lead.
@@ -156,13 +162,20 @@ def count_repeats(train: DataFrame, test: DataFrame, contract: Contract, fields:
     own_id = F.col(contract.id.name)
     # The hash passes over missing values, so that which they are is hashed as well.
     own_values = F.xxhash64(*(c for f in fields for c in (F.col(f.name), F.isnull(f.name))))
-    ids = train.select(own_id.alias("__id")).distinct().withColumn("__same_id", F.lit(1))
-    seen = train.select(own_values.alias("__seen")).distinct().withColumn("__same_features", F.lit(1))
-    own = test.select(own_id.alias("__own_id"), own_values.alias("__own_values"))
-    joined = own.join(ids, F.col("__own_id") == F.col("__id"), "left")
-    joined = joined.join(seen, F.col("__own_values") == F.col("__seen"), "left")
-    counts = (F.count(F.lit(1)), F.count("__same_id"), F.count("__same_features"))
-    return Repeats(*joined.agg(*counts).collect()[0])
+    keys = [
+        F.struct(F.lit(kind).alias("kind"), key.cast("string").alias("key"))
+        for kind, key in (("id", own_id), ("values", own_values))
+    ]
+    sides = [
+        side.select(F.lit(tested).alias("tested"), F.explode(F.array(*keys)).alias("of"))
+        for side, tested in ((train, 0), (test, 1))
+    ]
+    per_key = sides[0].unionAll(sides[1]).groupBy("of").agg(F.sum("tested").alias("n"), F.min("tested").alias("new"))
+    same = F.sum(F.when(F.col("new") == 0, F.col("n")).otherwise(0)).alias("same")
+    found = {row["kind"]: row for row in per_key.groupBy("of.kind").agg(F.sum("n").alias("n"), same).collect()}
+    if not found:
+        return Repeats(0, 0, 0)
+    return Repeats(found["id"]["n"], found["id"]["same"], found["values"]["same"])
 
 
 def judge_fields(alone: Sequence[FieldAlone], forests: ForestsWithout, late: Sequence[str]) -> list[Suspect]:

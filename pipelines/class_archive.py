@@ -94,7 +94,7 @@ def _load_classes(archive: Path) -> None:
     from pipelines.stream import run_stream
     from pipelines.stream_options import StreamOptions
     from pipelines.tracking import connect
-    from pipelines.train import run_train
+    from pipelines.training import run_train
 
     settings = Settings()
     client = connect(settings)

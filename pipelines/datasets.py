@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from pyspark.errors import AnalysisException
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame, DataFrameReader, SparkSession
+from pyspark.sql.types import StructType
 
 from features.errors import LeadScoringError
 from features.storage import Storage, join
@@ -110,9 +111,15 @@ def load_prepared(spark: SparkSession, settings: Settings) -> Prepared:
             f"{settings.contract_file.name} is {contract.digest()}). Run `mlflow run . -e prepare` again."
         )
     try:
-        train, test = (spark.read.parquet(join(settings.prepared, side)) for side in ("train", "test"))
+        train, test = (_reader(spark, manifest).parquet(join(settings.prepared, side)) for side in ("train", "test"))
     except AnalysisException as error:
         raise NotPrepared(
             f"{settings.prepared} cannot be read ({error}). Run `mlflow run . -e prepare` again."
         ) from None
     return Prepared(train, test, manifest)
+
+
+def _reader(spark: SparkSession, manifest: dict[str, Any]) -> DataFrameReader:
+    """What reads prepared leads, by the columns that prepare wrote: to look for them costs a Spark job per side."""
+    known = manifest.get("schema")
+    return spark.read.schema(StructType.fromJson(known)) if known else spark.read

@@ -32,7 +32,7 @@ from pipelines.stream_options import StreamOptions
 from pipelines.sweep_cv import run_sweep_cv
 from pipelines.sweep_hyperopt import SPACE, Sweep, run_sweep_hyperopt
 from pipelines.tracking import connect
-from pipelines.train import run_train
+from pipelines.training import run_train
 from serving.compiled.artifact import has_compiled
 from serving.compiled.reasons import COLUMN
 from serving.registry import resolve

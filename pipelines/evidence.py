@@ -8,8 +8,6 @@ from dataclasses import replace
 import mlflow
 from matplotlib.figure import Figure
 from pyspark.ml import PipelineModel
-from pyspark.sql import Column, DataFrame
-from pyspark.sql import functions as F
 
 from evaluation import comparison_plots, field_plots, slice_plots
 from evaluation.bootstrap import Intervals, intervals, paired_differences
@@ -18,24 +16,15 @@ from evaluation.importance import importance_by_field
 from evaluation.permutation import permutation_importance
 from evaluation.scored_sample import collect_scored, score_with
 from evaluation.scorers import Scorer
-from evaluation.slices import slice_report
+from evaluation.slices import SliceReport
 from features.contract import Contract, LeadField
 from features.splits import GROUP
-from features.stages import (
-    CALIBRATED,
-    GRADE,
-    UNCALIBRATED,
-    encoder_of,
-    forest_of,
-    params_of,
-    pipeline,
-    positive_probability,
-    scored_columns,
-)
+from features.stages import encoder_of, forest_of, params_of, pipeline
 from pipelines.datasets import Prepared
+from pipelines.measures import Measured
 from pipelines.tracking import log_figures
 
-SCORE, LEAKY, HONEST = "probability", "leaky", "honest"
+LEAKY, HONEST = "leaky", "honest"
 TOP_CURVES = 6
 # What depends on the order of the scores alone, and so is the same before and after calibration.
 BY_ORDER = ("auc_roc", "auc_pr", "lift_at_10", "lift_at_20")
@@ -46,24 +35,22 @@ def log_evidence(
     data: Prepared,
     model: PipelineModel,
     fields: Sequence[LeadField],
-    scored: DataFrame,
+    found: Measured,
     subject: str,
     explain: Scorer | None = None,
 ) -> dict[str, float]:
     """Log to the active run what a model's metrics rest on; further metrics by name, for the caller to log.
 
-    `scored` are the test leads with the columns of `evidence_columns`, cached. Leaves intervals.json, slices.json and
-    their plots; with `explain` (the model as a Scorer) importance.json and dependence.json; and honest.json where the
-    contract declares some of `fields` late. The seconds of each part are among the metrics.
+    `found` is what was measured of the test leads. Leaves intervals.json, slices.json and their plots; with `explain`
+    (the model as a Scorer) importance.json and dependence.json; and honest.json where the contract declares some of
+    `fields` late. The seconds of the last two are among the metrics.
     """
-    metrics: dict[str, float] = {}
-    with _timed(metrics, "intervals"):
-        metrics |= _log_intervals(contract, scored)
-    with _timed(metrics, "slices"):
-        metrics |= _log_slices(contract, scored, subject)
+    metrics = _log_intervals(found.intervals)
     if explain is not None:
         with _timed(metrics, "explain"):
             _log_explanations(contract, data, model, fields, subject, explain)
+    if found.slices is not None:
+        metrics |= _log_slices(found.slices, subject)
     late = contract.late_fields([f.name for f in fields])
     if late and len(late) < len(fields):
         with _timed(metrics, "honest"):
@@ -78,32 +65,13 @@ def _timed(metrics: dict[str, float], name: str) -> Iterator[None]:
     metrics[f"{name}_seconds"] = time.monotonic() - start
 
 
-def evidence_columns(scored: DataFrame, contract: Contract) -> list[Column]:
-    """What evidence reads of a model's output: as the metrics do (features.stages), and group, slices and grade.
-
-    Where the model calibrates, the forest's own probability is there as well, under `uncalibrated`.
-    """
-    kept = [GROUP, *(f.name for f in contract.sliced), *([GRADE] if GRADE in scored.columns else [])]
-    before = [positive_probability().alias(UNCALIBRATED)] if CALIBRATED in scored.columns else []
-    return [*scored_columns(scored, contract.label.name), *(F.col(name) for name in kept), *before]
-
-
-def before_calibration(scored: DataFrame) -> str | None:
-    """The column of the forest's own probability among those of `evidence_columns`; None without a calibration."""
-    return UNCALIBRATED if UNCALIBRATED in scored.columns else None
-
-
-def _log_intervals(contract: Contract, scored: DataFrame) -> dict[str, float]:
-    found = intervals(collect_scored(scored, contract.label.name, [SCORE]), SCORE)
+def _log_intervals(found: Intervals) -> dict[str, float]:
     mlflow.log_dict(found.as_dict(), "intervals.json")
     lifts = {f"test_{name}": i.value for name, i in found.metrics.items() if name.startswith("lift")}
     return found.flat("test_") | lifts
 
 
-def _log_slices(contract: Contract, scored: DataFrame, subject: str) -> dict[str, float]:
-    report = slice_report(scored, contract.label.name, SCORE, contract.sliced, before_calibration(scored))
-    if report is None:
-        return {}
+def _log_slices(report: SliceReport, subject: str) -> dict[str, float]:
     mlflow.log_dict(report.as_dict(), "slices.json")
     figures: dict[str, Figure] = {f"slices_{f}": slice_plots.slices(report, f, subject) for f in report.fields}
     graded = [f for f in report.fields if any(s.grades for s in report.of(f))]

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated
 
 import mlflow
@@ -23,7 +24,7 @@ from pipelines.commands import run_command
 from pipelines.datasets import load_prepared
 from pipelines.session import spark_session
 from pipelines.settings import Settings
-from pipelines.tracking import log_figures, tracked_run
+from pipelines.tracking import connect, log_figures, tracked_run
 
 REPORT = "explore.html"
 
@@ -42,7 +43,7 @@ def explore(
 ) -> None:
     """Write a report of the leads: what is missing, what goes with the label, what changes over time, what repeats."""
     settings = Settings()
-    with spark_session(settings, "explore") as spark:
+    with spark_session(settings, "explore", beside=partial(connect, settings)) as spark:
         explored = run_explore(spark, settings, csv)
     found = explored.found
     print(

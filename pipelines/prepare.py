@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,7 +23,7 @@ from pipelines.commands import run_command
 from pipelines.datasets import Staging, read_manifest
 from pipelines.session import spark_session
 from pipelines.settings import ROOT, Settings
-from pipelines.tracking import tracked_run
+from pipelines.tracking import connect, tracked_run
 
 REAL_DATA = "Kaggle `amritachatterjee09/lead-scoring-dataset`, file `Lead Scoring.csv`"
 SAMPLE = "sample_leads.csv"
@@ -50,7 +51,7 @@ def prepare(
 ) -> None:
     """Read leads by the contract, split them, and write train, test, stream and quarantine."""
     settings = Settings()
-    with spark_session(settings, "prepare") as spark:
+    with spark_session(settings, "prepare", beside=partial(connect, settings)) as spark:
         result = run_prepare(spark, settings, csv, split, test_share, seed, stream_files)
     rows = result.manifest["rows"]
     state = "was already prepared" if result.unchanged else "prepared"
@@ -130,6 +131,7 @@ def _write(
         **_describe(sides, contract),
         "contract": contract.name,
         "contract_hash": contract.digest(),
+        "schema": sides.train.schema.jsonValue(),
     }
     manifest["rows"] |= {"quarantined": sum(counts.quarantined.values()), "recovered": counts.recovered}
     manifest["quarantined_for"] = counts.quarantined

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated, Any
 
 import mlflow
@@ -77,7 +78,7 @@ def promote(
     settings = Settings()
     allowed = _names(allow_late_fields, settings.contract())
     load_yaml(settings.gate_file, GateConditions)
-    with spark_session(settings, "promote") as spark:
+    with spark_session(settings, "promote", beside=partial(connect, settings)) as spark:
         print(run_promote(spark, settings, version, reason, allowed, allow_schema_change=bool(allow_schema_change)))
 
 

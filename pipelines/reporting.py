@@ -1,7 +1,8 @@
 """What every fitted model leaves in its run: metrics, plots, importance, the model and a registry version."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import mlflow
@@ -11,18 +12,19 @@ from pyspark.ml import PipelineModel
 from pyspark.sql import DataFrame
 
 from evaluation import grade_plots, plots
+from evaluation.beside import beside
 from evaluation.curves import expected_calibration_error, reliability
 from evaluation.fitting import Servable
-from evaluation.grades import grade_table
-from evaluation.metrics import evaluate, score_bins
+from evaluation.metrics import evaluate
 from evaluation.scorers import Scorer, spark_scorer
 from features.contract import Contract, LeadField
-from features.stages import forest_of
+from features.stages import forest_of, scored_columns
 from features.storage import join
 from pipelines.compiled import log_compiled
 from pipelines.datasets import Prepared
 from pipelines.documents import log_documents
-from pipelines.evidence import before_calibration, evidence_columns, log_evidence
+from pipelines.evidence import log_evidence
+from pipelines.measures import Measured, evidence_columns, measure
 from pipelines.settings import Settings
 from pipelines.tracking import log_figures, log_model, register_model
 from serving.compiled.scorer import CompiledScorer
@@ -60,26 +62,25 @@ def report(
         raise RuntimeError("report() logs to the active run; open one with tracked_run()")
     tags = _tags(contract, data, fitted)
     mlflow.set_tags(tags)
-    logged = log_model(fitted.model, fitted.fields, data.test)
-    metrics = {
-        "fit_seconds": fitted.servable.fit_seconds,
-        "calibration_seconds": fitted.servable.calibration_seconds,
-        "log_model_seconds": logged.seconds,
-    }
-    for side, leads in (("test", data.test), ("train", data.train)):
-        scored = _scored(fitted, leads, contract).cache()
-        try:
-            found = evaluate(scored, contract.label.name)
-            if side == "test":
-                compiled = log_compiled(logged, fitted.fields, scored)
-                tags |= compiled.tags
-                found |= _log_pictures(scored, contract, fitted, run.info.run_id)
-                explain_by = _scorer(fitted.model, compiled.scorer, leads) if explain else None
-                subject = _subject(fitted, run.info.run_id)
-                metrics |= log_evidence(contract, data, fitted.model, fitted.fields, scored, subject, explain_by)
-            metrics |= {f"{side}_{name}": value for name, value in found.items()}
-        finally:
-            scored.unpersist()
+    subject = _subject(fitted, run.info.run_id)
+    with beside(data.test.sparkSession) as start, _scored(fitted, data.test, contract) as scored:
+        measuring = start(measure, scored, contract)
+        on_train = start(_measured_on_train, fitted, data, contract)
+        logged = log_model(fitted.model, fitted.fields, data.test)
+        compiled = log_compiled(logged, fitted.fields, scored)
+        found = measuring.result()
+        metrics = {
+            "fit_seconds": fitted.servable.fit_seconds,
+            "calibration_seconds": fitted.servable.calibration_seconds,
+            "log_model_seconds": logged.seconds,
+            "measure_seconds": found.seconds,
+            **{f"test_{name}": value for name, value in found.metrics.items()},
+        }
+        metrics |= {f"test_{name}": value for name, value in _log_pictures(found, fitted, subject).items()}
+        tags |= compiled.tags
+        explain_by = _scorer(fitted.model, compiled.scorer, data.test) if explain else None
+        metrics |= log_evidence(contract, data, fitted.model, fitted.fields, found, subject, explain_by)
+        metrics |= {f"train_{name}": value for name, value in on_train.result().items()}
     mlflow.log_metrics(metrics)
     _log_inputs(settings, data, contract)
     version = None
@@ -121,13 +122,24 @@ def _subject(fitted: Fitted, run_id: str) -> str:
     )
 
 
-def _scored(fitted: Fitted, leads: DataFrame, contract: Contract) -> DataFrame:
-    """What metrics and evidence read, and the model's fields."""
+@contextmanager
+def _scored(fitted: Fitted, leads: DataFrame, contract: Contract) -> Iterator[DataFrame]:
+    """What metrics and evidence read, and the model's fields; cached inside the block."""
     scored = fitted.model.transform(leads)
     read = evidence_columns(scored, contract)
     known = scored.select(*read).columns
     fields = [f.name for f in fitted.fields if f.name not in known]
-    return scored.select(*read, *fields)
+    cached = scored.select(*read, *fields).cache()
+    try:
+        yield cached
+    finally:
+        cached.unpersist()
+
+
+def _measured_on_train(fitted: Fitted, data: Prepared, contract: Contract) -> dict[str, float]:
+    """Metrics of the leads that the model was fitted on."""
+    scored = fitted.model.transform(data.train)
+    return evaluate(scored.select(*scored_columns(scored, contract.label.name)), contract.label.name)
 
 
 def _scorer(model: PipelineModel, compiled: CompiledScorer | None, leads: DataFrame) -> Scorer:
@@ -137,30 +149,26 @@ def _scorer(model: PipelineModel, compiled: CompiledScorer | None, leads: DataFr
     return lambda table: compiled.score(table).probability
 
 
-def _log_pictures(scored: DataFrame, contract: Contract, fitted: Fitted, run_id: str) -> dict[str, float]:
+def _log_pictures(found: Measured, fitted: Fitted, subject: str) -> dict[str, float]:
     """Log the plots of the test leads; the metrics that come out on the way: ece, and per grade its conversion.
 
     What was before calibration is told where the model calibrates.
     """
-    label, subject = contract.label.name, _subject(fitted, run_id)
-    bins = score_bins(scored, label)
-    uncalibrated = before_calibration(scored)
-    before = score_bins(scored, label, uncalibrated) if uncalibrated else None
+    bins = found.bins
     figures = {
         "roc": plots.roc(bins, subject),
         "precision_recall": plots.precision_recall(bins, subject),
         "confusion_matrix": plots.confusion_matrix(bins, subject),
-        "calibration": plots.calibration(bins, subject, before=before),
+        "calibration": plots.calibration(bins, subject, before=found.before),
         "lift": plots.lift(bins, subject),
     }
     metrics = {"ece": expected_calibration_error(reliability(bins))}
-    if before is not None:
-        metrics["ece_uncalibrated"] = expected_calibration_error(reliability(before))
-    if fitted.servable.cuts is not None:
-        table = grade_table(scored, label, "probability", uncalibrated)
-        figures["grades"] = grade_plots.grades(table, subject)
-        mlflow.log_dict({"cuts": fitted.servable.cuts.model_dump(), **table.as_dict()}, "grades.json")
-        metrics |= {f"grade_{row.grade.lower()}_rate": row.rate for row in table.rows if row.rate is not None}
+    if found.before is not None:
+        metrics["ece_uncalibrated"] = expected_calibration_error(reliability(found.before))
+    if found.grades is not None and fitted.servable.cuts is not None:
+        figures["grades"] = grade_plots.grades(found.grades, subject)
+        mlflow.log_dict({"cuts": fitted.servable.cuts.model_dump(), **found.grades.as_dict()}, "grades.json")
+        metrics |= {f"grade_{row.grade.lower()}_rate": row.rate for row in found.grades.rows if row.rate is not None}
     log_figures(figures)
     return metrics
 

@@ -4,6 +4,7 @@ import os
 import time
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from typing import Annotated, Any
 
 import mlflow
@@ -83,7 +84,12 @@ def score(
     if engine is Engine.LOCAL:
         print(run_score_locally(settings, input, output, **asked))
         return
-    with spark_session(settings, "score", spark__sql__execution__arrow__maxRecordsPerBatch=ARROW_ROWS) as spark:
+    with spark_session(
+        settings,
+        "score",
+        beside=partial(connect, settings),
+        spark__sql__execution__arrow__maxRecordsPerBatch=ARROW_ROWS,
+    ) as spark:
         print(run_score(spark, settings, input, output, engine=engine, **asked))
 
 

@@ -6,18 +6,19 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from mlflow.environment_variables import MLFLOW_DFS_TMP
 from pyspark import SparkConf, SparkContext
 from pyspark.sql import SparkSession
 
 from features.errors import LeadScoringError
 from features.storage import Storage
 from pipelines.class_archive import archive_options
+from pipelines.local_files import set_permissions_in_java
 from pipelines.package import PACKAGE, write_package
 from pipelines.settings import CODE, ROOT, Settings
 
@@ -37,22 +38,28 @@ class JavaMissing(LeadScoringError):
 
 @contextmanager
 def spark_session(
-    settings: Settings, name: str = "lead-scoring", *, kafka: bool = False, **extra: str
+    settings: Settings,
+    name: str = "lead-scoring",
+    *,
+    kafka: bool = False,
+    beside: Callable[[], object] | None = None,
+    **extra: str,
 ) -> Iterator[SparkSession]:
     """Build a session (or join the running one) and stop it at the end if it was built here.
 
-    `kafka` brings Spark's Kafka connector; `extra` are Spark settings with `__` for the dots. JavaMissing where no
-    suitable Java is found.
+    `kafka` brings Spark's Kafka connector; `beside` is done in a thread while Java starts, and what it raises is
+    raised; `extra` are Spark settings with `__` for the dots. JavaMissing where no suitable Java is found.
     """
     running = SparkSession.getActiveSession()
-    if running is not None:
-        yield running
-        return
-    spark = build_session(settings, name, kafka=kafka, **extra)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(beside or (lambda: None))
+        spark = running or build_session(settings, name, kafka=kafka, **extra)
     try:
+        waiting.result()
         yield spark
     finally:
-        spark.stop()
+        if running is None:
+            spark.stop()
 
 
 def build_session(settings: Settings, name: str = "lead-scoring", *, kafka: bool = False, **extra: str) -> SparkSession:
@@ -74,6 +81,8 @@ def build_session(settings: Settings, name: str = "lead-scoring", *, kafka: bool
     spark = builder.getOrCreate()
     spark.sparkContext.setLogLevel("ERROR")
     spark.conf.set("spark.sql.session.timeZone", "UTC")  # whatever else was submitted: days are counted by it
+    if one_machine:
+        set_permissions_in_java(spark)
     _reach_executors(spark)
     return spark
 
@@ -153,6 +162,8 @@ def _reach_executors(spark: SparkSession) -> None:
         package = Path(spark.sparkContext._temp_dir, PACKAGE)
         write_package(package)
         spark.sparkContext.addPyFile(str(package))
+    from mlflow.environment_variables import MLFLOW_DFS_TMP  # brings MLflow: a second that one machine does without
+
     # MLflow downloads a model to the temporary folder, and copies it on only where the default file system is remote.
     shared = MLFLOW_DFS_TMP.get_raw() or ""
     if shared.startswith(("/", "file:")) and Storage(spark).is_local_default():

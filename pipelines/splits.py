@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from functools import reduce
+from functools import partial, reduce
 from typing import Annotated, Any
 
 import mlflow
@@ -25,7 +25,7 @@ from pipelines.commands import run_command
 from pipelines.datasets import load_prepared
 from pipelines.session import spark_session
 from pipelines.settings import Settings
-from pipelines.tracking import log_figures, tracked_run
+from pipelines.tracking import connect, log_figures, tracked_run
 
 DEFAULTS = ForestParams()
 FOLDS = 5  # of the k-fold test
@@ -77,7 +77,7 @@ def splits(
     sets = [name.strip() for name in features.split(",") if name.strip()]
     for name in sets:
         settings.contract().feature_set(name)
-    with spark_session(settings, "splits") as spark:
+    with spark_session(settings, "splits", beside=partial(connect, settings)) as spark:
         for name, found in run_splits(spark, settings, sets, asked, test_share, params).items():
             print(f"{name}: {found}")
 

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from functools import partial
 from types import FrameType
 from typing import Annotated
 
@@ -28,7 +29,7 @@ from pipelines.stream_plan import (
     refuse_missing_folder,
     session_settings,
 )
-from pipelines.tracking import connect, tracked_run
+from pipelines.tracking import TrackingUnreachable, connect, tracked_run
 from serving.model_copies import remove_abandoned
 from serving.ownership import bind
 from serving.queries import Batch, Mode
@@ -107,8 +108,18 @@ def stream(
         os.environ.setdefault(name, value)
     settings, kafka = session_settings(settings, options)
     # The session takes SIGINT for itself when it starts: ours comes after it.
-    with spark_session(settings, "stream", kafka=kafka, **PLANNED_OFTEN) as spark, stop_on_signals() as stop:
+    early = partial(_open_store, settings)
+    with (
+        spark_session(settings, "stream", kafka=kafka, beside=early, **PLANNED_OFTEN) as spark,
+        stop_on_signals() as stop,
+    ):
         print(run_stream(spark, settings, options, stop, connections=connections))
+
+
+def _open_store(settings: Settings) -> None:
+    """Open the tracking store, which takes a second, while Java starts; where it is away, the stream will wait."""
+    with suppress(TrackingUnreachable, MlflowException):
+        connect(settings)
 
 
 def run_stream(

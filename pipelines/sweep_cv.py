@@ -1,6 +1,7 @@
 """sweep_cv: a grid of forests by cross-validation, a nested run per candidate, the winner refitted and registered."""
 
 import itertools
+from functools import partial
 from typing import Annotated, Any
 
 import typer
@@ -10,18 +11,18 @@ from pyspark.sql import SparkSession
 from evaluation import sweep_plots
 from evaluation.fitting import Finish, fit_servable
 from evaluation.leakage import OnLeak
-from evaluation.search import Candidate, cross_validate, encoded
+from evaluation.search import Candidate, cross_validate
 from features.errors import LeadScoringError
 from features.stages import ForestParams
 from pipelines.candidates import Metric, Picked, log_candidate, log_table
 from pipelines.commands import Switch, run_command
 from pipelines.datasets import load_prepared
-from pipelines.leaks import check_leaks
+from pipelines.leaks import probed_leads
 from pipelines.reporting import Fitted, Reported, report
 from pipelines.session import spark_session
 from pipelines.settings import Settings
-from pipelines.tracking import log_figures, tracked_run
-from pipelines.train import summary
+from pipelines.tracking import connect, log_figures, tracked_run
+from pipelines.training import summary
 
 GRID = "trees=50,100;depth=5,10"
 
@@ -44,7 +45,7 @@ def sweep_cv(
     settings = Settings()
     parse_grid(grid, seed)  # a fault is told before Spark starts
     settings.contract().feature_set(features)
-    with spark_session(settings, "sweep_cv") as spark:
+    with spark_session(settings, "sweep_cv", beside=partial(connect, settings)) as spark:
         search = (features, grid, folds, parallelism, metric, seed)
         print(summary(run_sweep_cv(spark, settings, *search, bool(register), on_leak)))
 
@@ -89,8 +90,7 @@ def run_sweep_cv(
     asked: dict[str, Any] = {"features": features, "grid": grid, "folds": folds, "parallelism": parallelism}
     asked |= {"metric": metric, "seed": seed, "on_leak": on_leak, "register": Switch.of(register)}
     with tracked_run(settings, "sweep_cv", {**asked, "candidates": len(candidates)}) as run:
-        check_leaks(contract, data, features, register, on_leak)
-        with encoded(data.train, fields, contract.label.name, folds, seed, contract.order.name) as leads:
+        with probed_leads(contract, data, features, folds, seed, register, on_leak) as leads:
             found = cross_validate(leads, candidates, metric, parallelism, seed)
             for number, candidate in enumerate(found):
                 log_candidate(settings, "sweep_cv", number, candidate, metric, {"feature_set": features})

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,19 +17,19 @@ from pyspark.sql import SparkSession
 from evaluation import sweep_plots
 from evaluation.fitting import Finish, fit_servable
 from evaluation.leakage import OnLeak
-from evaluation.search import Candidate, Encoded, cross_validate_one, encoded
+from evaluation.search import Candidate, Encoded, cross_validate_one
 from evaluation.tpe import SearchSpace, Trial, best, restored, search
 from features.contract_file import load_yaml
 from features.stages import ForestParams
 from pipelines.candidates import Metric, Picked, log_candidate, log_table
 from pipelines.commands import Switch, run_command
 from pipelines.datasets import Prepared, load_prepared
-from pipelines.leaks import check_leaks
+from pipelines.leaks import probed_leads
 from pipelines.reporting import Fitted, Reported, report
 from pipelines.session import spark_session
 from pipelines.settings import ROOT, Settings
 from pipelines.tracking import connect, log_figures, tracked_run
-from pipelines.train import summary
+from pipelines.training import summary
 
 SPACE = ROOT / "conf" / "search_space.yaml"
 
@@ -89,7 +90,7 @@ def sweep_hyperopt(
     searched = load_yaml(space, SearchSpace)
     asked = Sweep(features, searched, max_evals, folds, parallelism, patience, metric, seed, space)
     settings.contract().feature_set(features)
-    with spark_session(settings, "sweep_hyperopt") as spark:
+    with spark_session(settings, "sweep_hyperopt", beside=partial(connect, settings)) as spark:
         print(summary(run_sweep_hyperopt(spark, settings, asked, bool(register), on_leak)))
 
 
@@ -112,11 +113,10 @@ def run_sweep_hyperopt(
     key = sweep.key(data)
     params = {**sweep.asked, "on_leak": on_leak, "register": Switch.of(register)}
     with tracked_run(settings, "sweep_hyperopt", params, tags={"sweep_key": key}) as run:
-        check_leaks(contract, data, sweep.features, register, on_leak)
-        mlflow.log_dict(sweep.space.model_dump(), "search_space.json")
-        candidates = _taken_over(connect(settings), sweep, key, run.info)
-        mlflow.set_tag("resumed_trials", len(candidates))
-        with encoded(data.train, fields, contract.label.name, sweep.folds, sweep.seed, contract.order.name) as leads:
+        with probed_leads(contract, data, sweep.features, sweep.folds, sweep.seed, register, on_leak) as leads:
+            mlflow.log_dict(sweep.space.model_dump(), "search_space.json")
+            candidates = _taken_over(connect(settings), sweep, key, run.info)
+            mlflow.set_tag("resumed_trials", len(candidates))
             trials = _search(settings, sweep, key, leads, candidates)
             winner = candidates[best(trials).number][1]
             finish = Finish(grades=settings.grade_rule(), parallelism=sweep.parallelism)

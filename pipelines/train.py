@@ -1,21 +1,17 @@
 """train: fit the random forest pipeline, evaluate it on held-out leads, log it and register a version."""
 
+from functools import partial
+from importlib import import_module
 from typing import Annotated
 
 import typer
-from pyspark.sql import SparkSession
 
-from evaluation.fitting import FOLDS, Calibrate, Finish, fit_servable
+from evaluation.fitting import FOLDS, Calibrate, Finish
 from evaluation.leakage import OnLeak
-from evaluation.search import encoded
 from features.stages import ForestParams, Impurity, Subset
 from pipelines.commands import Switch, run_command
-from pipelines.datasets import load_prepared
-from pipelines.leaks import check_leaks
-from pipelines.reporting import Fitted, Reported, report
 from pipelines.session import spark_session
 from pipelines.settings import Settings
-from pipelines.tracking import tracked_run
 
 DEFAULTS = ForestParams()
 
@@ -48,43 +44,21 @@ def train(
     )
     settings.contract().feature_set(features)
     finish = Finish(calibrate, settings.grade_rule())
-    with spark_session(settings, "train") as spark:
+    with spark_session(settings, "train", beside=partial(_get_ready, settings)) as spark:
+        from pipelines.training import run_train, summary
+
         print(
             summary(run_train(spark, settings, features, params, finish, folds, bool(register), on_leak, bool(explain)))
         )
 
 
-def run_train(
-    spark: SparkSession,
-    settings: Settings,
-    features: str,
-    params: ForestParams = DEFAULTS,
-    finish: Finish | None = None,
-    folds: int = FOLDS,
-    register: bool = True,
-    on_leak: OnLeak = OnLeak.REFUSE,
-    explain: bool = True,
-) -> Reported:
-    """Train one feature set within a tracked run; without `finish` calibrated and graded by the settings' rule."""
-    finish = finish or Finish(grades=settings.grade_rule())
-    contract = settings.contract()
-    fields = contract.feature_set(features)
-    data = load_prepared(spark, settings)
-    asked = {"features": features, **params.model_dump(), "calibrate": finish.calibrate, "folds": folds}
-    asked |= {"on_leak": on_leak, "explain": Switch.of(explain), "register": Switch.of(register)}
-    with tracked_run(settings, "train", asked):
-        check_leaks(contract, data, features, register, on_leak)
-        with encoded(data.train, fields, contract.label.name, folds, params.seed, contract.order.name) as leads:
-            fitted = fit_servable(leads, params, finish)
-        return report(settings, contract, data, Fitted(fitted, features, fields), register, explain)
+def _get_ready(settings: Settings) -> None:
+    """Import what trains, which takes four seconds, and reach the tracking store."""
+    for module in ("pipelines.training", "mlflow.spark", "sklearn.ensemble"):
+        import_module(module)
+    from pipelines.tracking import connect
 
-
-def summary(reported: Reported) -> str:
-    """One line that says how good the model is and where it went."""
-    shown = ("auc_roc", "accuracy", "weighted_precision", "weighted_recall", "brier")
-    quality = ", ".join(f"{name} {reported.metrics[f'test_{name}']:.4f}" for name in shown)
-    where = f"version {reported.version}" if reported.version else "not registered"
-    return f"run {reported.run_id}: test {quality}; {where}"
+    connect(settings)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from pipelines.session import spark_session
 from pipelines.settings import Settings
 from pipelines.stream import StreamOptions, run_stream
 from pipelines.tracking import connect
-from pipelines.train import run_train
+from pipelines.training import run_train
 
 
 def main(csv: str) -> None:

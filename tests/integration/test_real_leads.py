@@ -8,7 +8,7 @@ import pytest
 from features.splits import Split
 from pipelines.prepare import run_prepare
 from pipelines.settings import Settings
-from pipelines.train import run_train
+from pipelines.training import run_train
 
 
 @pytest.fixture(scope="module")

@@ -21,8 +21,9 @@ from features.contract_file import parse_yaml
 from features.splits import with_group
 from features.stages import ForestParams, forest_of, params_of, pipeline, scored_columns
 from pipelines.datasets import Prepared
-from pipelines.evidence import evidence_columns, log_evidence
-from pipelines.leaks import check_leaks
+from pipelines.evidence import log_evidence
+from pipelines.leaks import check_leaks, probe, probed_leads
+from pipelines.measures import evidence_columns, measure
 from tests.leads import SMALL, small_contract, small_leads
 
 PARAMS = ForestParams(trees=4, depth=4)
@@ -57,9 +58,9 @@ def left(run_id):
     )
 
 
-def scored_by(model, data, contract):
+def measured(model, data, contract):
     scored = model.transform(data.test)
-    return scored.select(*evidence_columns(scored, contract))
+    return measure(scored.select(*evidence_columns(scored, contract)).cache(), contract)
 
 
 @pytest.fixture(scope="module")
@@ -68,9 +69,9 @@ def leaky(store, data):
     fields = small_contract().feature_set("leaky")
     model = pipeline(fields, PARAMS, "Bought").fit(data.train)
     with mlflow.start_run() as run:
-        scored = scored_by(model, data, small_contract())
+        found = measured(model, data, small_contract())
         explain = spark_scorer(model, data.test.sparkSession)
-        metrics = log_evidence(small_contract(), data, model, fields, scored, "forest; test leads", explain)
+        metrics = log_evidence(small_contract(), data, model, fields, found, "forest; test leads", explain)
     return SimpleNamespace(metrics=metrics, model=model, **vars(left(run.info.run_id)))
 
 
@@ -109,7 +110,7 @@ def test_explanations_are_left_out_on_request_and_slices_follow_the_contract(sto
     fields = sliced.feature_set("available")
     model = pipeline(fields, PARAMS, "Bought").fit(data.train)
     with mlflow.start_run() as run:
-        log_evidence(sliced, data, model, fields, scored_by(model, data, sliced), "forest; test leads")
+        log_evidence(sliced, data, model, fields, measured(model, data, sliced), "forest; test leads")
     found = left(run.info.run_id)
     assert {"slices.json", "plots/slices_City.png"} <= found.paths
     assert {s["mean_score_uncalibrated"] for s in found.json("slices.json")["slices"]} == {None}
@@ -127,7 +128,7 @@ def calibrated(store, data):
     with encoded(data.train, fields, "Bought", folds=2, seed=1) as leads:
         model = fit_servable(leads, PARAMS, Finish(grades=GradeRule())).model
     with mlflow.start_run() as run:
-        log_evidence(contract, data, model, fields, scored_by(model, data, contract).cache(), "forest; test leads")
+        log_evidence(contract, data, model, fields, measured(model, data, contract), "forest; test leads")
     return SimpleNamespace(**vars(left(run.info.run_id)))
 
 
@@ -152,22 +153,33 @@ def test_every_grade_share_of_every_slice_lies_within_its_interval(calibrated):
 
 def test_a_suspected_leak_stops_a_registration_and_is_on_the_record(store, data):
     with mlflow.start_run() as run, pytest.raises(LeakFound, match="Tag alone"):
-        check_leaks(TRUSTING, data, "available", register=True, on_leak=OnLeak.REFUSE)
+        check_leaks(probe(TRUSTING, data, "available"), "available", register=True, on_leak=OnLeak.REFUSE)
     found = left(run.info.run_id)
     assert found.tags["leak_suspects"] == "Tag"
     assert {"leakage.json", "plots/leakage.png"} <= found.paths
 
 
+def test_nothing_is_fitted_where_a_leak_is_suspected(store, data):
+    asked = probed_leads(TRUSTING, data, "available", 2, 1, register=True, on_leak=OnLeak.REFUSE)
+    with mlflow.start_run(), pytest.raises(LeakFound, match="Tag alone"), asked:
+        pytest.fail("the block that fits was entered")
+
+
+def test_leads_that_leak_nothing_are_encoded_for_the_fit(store, data):
+    with mlflow.start_run(), probed_leads(small_contract(), data, "leaky", 2, 1, True, OnLeak.REFUSE) as leads:
+        assert leads.rows == 400
+
+
 @pytest.mark.parametrize(("register", "on_leak"), [(True, OnLeak.WARN), (False, OnLeak.REFUSE)])
 def test_a_suspected_leak_is_told_where_it_does_not_stop(store, data, capsys, register, on_leak):
     with mlflow.start_run():
-        check_leaks(TRUSTING, data, "available", register, on_leak)
+        check_leaks(probe(TRUSTING, data, "available"), "available", register, on_leak)
     assert "suspected leak: Tag alone" in capsys.readouterr().out
 
 
 def test_a_field_that_is_declared_late_does_not_stop_its_feature_set(store, data):
     with mlflow.start_run() as run:
-        check_leaks(small_contract(), data, "leaky", register=True, on_leak=OnLeak.REFUSE)
+        check_leaks(probe(small_contract(), data, "leaky"), "leaky", register=True, on_leak=OnLeak.REFUSE)
     assert left(run.info.run_id).tags["leak_suspects"] == ""
 
 

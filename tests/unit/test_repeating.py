@@ -17,7 +17,7 @@ from pipelines.documents import TRAINERS, facts_of, parameters_of
 from pipelines.settings import Settings
 from pipelines.sweep_cv import run_sweep_cv
 from pipelines.sweep_hyperopt import SPACE, Sweep, run_sweep_hyperopt
-from pipelines.train import run_train
+from pipelines.training import run_train
 from tests.commands import ENTRIES, MlflowRun
 
 SETTINGS = Settings(experiment="again")
@@ -61,8 +61,9 @@ def cards(tmp_path_factory):
 
 def card_of(entry):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(f"pipelines.{entry}.load_prepared", lambda *_: Prepared(None, None, MANIFEST))
-        patch.setattr(f"pipelines.{entry}.check_leaks", train if entry == "train" else search)
+        module = "training" if entry == "train" else entry
+        patch.setattr(f"pipelines.{module}.load_prepared", lambda *_: Prepared(None, None, MANIFEST))
+        patch.setattr(f"pipelines.{module}.probed_leads", train if entry == "train" else search)
         with pytest.raises(Stopped):
             RUNS[entry]()
     facts = facts_of(MlflowClient(), SETTINGS, MANIFEST, mlflow.last_active_run().info.run_id, None)
