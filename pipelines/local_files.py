@@ -8,8 +8,9 @@ from typing import Any
 
 from pyspark.sql import SparkSession
 
+from features.java_source import class_loader
+
 NAME = "LocalFiles"
-# Janino compiles it, the compiler that Spark brings for the code of its queries.
 SOURCE = f"""
 import java.io.IOException;
 import java.nio.file.Files;
@@ -55,10 +56,8 @@ def set_permissions_in_java(spark: SparkSession) -> None:
     used = hadoop.fs.FileSystem.get(local, settings)
     if used.getClass().getName() == NAME:
         return
-    compiler = jvm.org.codehaus.janino.SimpleCompiler()
-    compiler.cook(SOURCE)
     own = hadoop.conf.Configuration(settings)
-    own.setClassLoader(compiler.getClassLoader())
+    own.setClassLoader(class_loader(spark, SOURCE))
     own.set("fs.file.impl", NAME)
     used.close()  # leaves the cache
     hadoop.fs.FileSystem.get(local, own)

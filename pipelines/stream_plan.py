@@ -21,6 +21,7 @@ from serving.events import events
 from serving.file_account import FileAccount
 from serving.kafka_sink import KafkaSink, kafka_rows
 from serving.lake import LakeSink
+from serving.lean_forest import share_parts
 from serving.models import load_version
 from serving.ownership import Places, absolute
 from serving.postgres import PostgresSink
@@ -83,6 +84,7 @@ class StreamPlan:
     def ready(self, version: ResolvedVersion) -> Served[DataFrame]:
         """Load and probe a version, and build its plan; raises where it must not serve."""
         model = load_version(self.spark, version)
+        share_parts(self.spark, model)
         probe(self.spark, model, version, self.contract)
         leads = events(arrivals(self.spark, self.source, self.contract), self.contract)
         if self.options.reasons:
