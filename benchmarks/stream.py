@@ -25,7 +25,7 @@ from tests.services import KafkaBroker
 
 RATE, RELOAD_RATE = 1000, 500
 EPOCH_SECONDS = 60
-STEADY = {"micro-batch": 30.0, "real-time": 80.0}  # an epoch's end lies in every 80 seconds
+STEADY = {"micro-batch": 30.0, "real-time": 2.0 * EPOCH_SECONDS}  # two whole epochs, with the end of each
 # Of real-time mode, the first epoch: Java compiles at its end what it runs at every end.
 WARM = {"micro-batch": 20.0, "real-time": EPOCH_SECONDS + 5.0}
 RATES, RATE_SECONDS = (1000, 2000, 4000, 8000, 16000, 32000), 30
