@@ -157,8 +157,8 @@ def _training(place: Workplace) -> Table:
     fits = parts["fit_seconds"] + parts["calibration_seconds"]
     rows: list[dict[str, Any]] = [{"part": name.removesuffix("_seconds"), "seconds": s} for name, s in parts.items()]
     rows += [{"part": "whole command", "seconds": total}, {"part": "outside of Spark's fits", "seconds": total - fits}]
-    side = "leak_probe goes on beside the encoding of leads, and measure beside log_model and log_compiled: both take longer"
-    return Table("train, from the command to the finished run", rows, [f"{side} so, and the whole less"])
+    said = "leak_probe goes on beside the encoding of leads, measure beside log_model: each takes longer so"
+    return Table("train, from the command to the finished run", rows, [said])
 
 
 if __name__ == "__main__":

@@ -68,7 +68,7 @@ def _over_http(place: Workplace, name: str, uri: str, leads: Sequence[dict[str, 
 def _served(
     place: Workplace, name: str, uri: str, leads: Sequence[dict[str, Any]], calls: int
 ) -> tuple[float, list[float]]:
-    """Start a server, ask it `calls` times and end it: seconds until its first answer, and milliseconds of each call."""
+    """Start a server, ask it `calls` times and end it: seconds until its first answer, milliseconds of each call."""
     with closing(socket.socket()) as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
