@@ -92,7 +92,7 @@ class StreamPlan:
         plan = scored_events(leads, model, version, self.contract)
         if self.options.mode is Mode.REAL_TIME:
             plan = self._to_kafka(plan)
-            self._warm_up(model, version)
+        self._warm_up(model, version)
         return Served(version, plan)
 
     def _to_kafka(self, scored: DataFrame) -> DataFrame:
@@ -101,13 +101,15 @@ class StreamPlan:
     def _warm_up(self, model: PipelineModel, version: ResolvedVersion) -> None:
         """Plan and run what the query runs a few times, as events wait while Java compiles its planner at first.
 
-        It is planned anew at the end of every epoch.
+        It is planned anew at the end of every epoch. In micro-batches nothing waits at the start; a version that takes
+        over from another while events arrive is run once, so that its code is compiled beside the other's query.
         """
-        rounds = WARM_ROUNDS if self._cold else WARM_ROUNDS_OF_RELOAD
+        real_time = self.options.mode is Mode.REAL_TIME
+        at_start, self._cold = self._cold, False
+        rounds = (WARM_ROUNDS if real_time else 0) if at_start else WARM_ROUNDS_OF_RELOAD
         for _ in range(rounds):
             scored = scored_events(events(no_events(self.spark), self.contract), model, version, self.contract)
-            self._to_kafka(scored).write.format("noop").mode("overwrite").save()
-        self._cold = False
+            (self._to_kafka(scored) if real_time else scored).write.format("noop").mode("overwrite").save()
 
     def start(self, served: Served[DataFrame], guard: Callable[[], None], report: Callable[[Batch], None]) -> Running:
         """Start the query of a version. `guard` and `report` are those of BatchWriter, for micro-batches."""

@@ -248,8 +248,8 @@ def folder_uri(tmp_path: Path) -> str:
 
 def test_a_lease_file_is_refused_to_a_second_scorer_while_the_first_one_lives(spark, tmp_path):
     storage, place = Storage(spark), folder_uri(tmp_path)
-    with LeaseFile(storage, place, expiry=3), pytest.raises(CheckpointInUse, match="in use by process"):
-        LeaseFile(storage, place, expiry=3).__enter__()
+    with LeaseFile(storage, place, expiry=6), pytest.raises(CheckpointInUse, match="in use by process"):
+        LeaseFile(storage, place, expiry=6).__enter__()
 
 
 def test_a_lease_whose_holder_died_is_taken_over_and_the_holder_finds_out(spark, tmp_path):
