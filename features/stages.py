@@ -31,6 +31,9 @@ class ForestParams(BaseModel, frozen=True, extra="forbid"):
     seed: int = Field(42, ge=0, description="seed of sampling and of feature choice")
 
 
+DEFAULT_FOREST = ForestParams()
+
+
 def encoder_stages(fields: Sequence[LeadField]) -> list[Estimator[Any] | Transformer]:
     """Stages that turn a feature set into the vector `features`; every field of the set enters it.
 

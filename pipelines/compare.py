@@ -2,7 +2,6 @@
 
 import re
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Annotated
 
 import mlflow
@@ -77,7 +76,7 @@ def compare(
 ) -> None:
     """Compare two models on the prepared test leads, and log what differs as a run."""
     settings = Settings()
-    with spark_session(settings, "compare", beside=partial(connect, settings)) as spark:
+    with spark_session(settings, "compare", beside=connect) as spark:
         print(run_compare(spark, settings, first, second, top))
 
 

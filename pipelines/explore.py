@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Annotated
 
 import mlflow
@@ -43,7 +42,7 @@ def explore(
 ) -> None:
     """Write a report of the leads: what is missing, what goes with the label, what changes over time, what repeats."""
     settings = Settings()
-    with spark_session(settings, "explore", beside=partial(connect, settings)) as spark:
+    with spark_session(settings, "explore", beside=connect) as spark:
         explored = run_explore(spark, settings, csv)
     found = explored.found
     print(

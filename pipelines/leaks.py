@@ -49,12 +49,10 @@ def probed_leads(
 def probe(contract: Contract, data: Prepared, features: str) -> Probed:
     """Probe a feature set, or take what this process has found of it."""
     start, key = time.monotonic(), (data.data_hash, contract.digest(), features)
-    rows = data.manifest.get("rows", {}).get("train")
-    report = _PROBED.get(key) or probe_leaks(
-        data.train, data.test, contract, contract.feature_set(features), total=rows
-    )
-    _PROBED[key] = report
-    return Probed(report, time.monotonic() - start)
+    if key not in _PROBED:
+        rows = data.manifest["rows"]["train"]
+        _PROBED[key] = probe_leaks(data.train, data.test, contract, contract.feature_set(features), total=rows)
+    return Probed(_PROBED[key], time.monotonic() - start)
 
 
 def check_leaks(probed: Probed, features: str, register: bool, on_leak: OnLeak) -> None:

@@ -3,7 +3,6 @@
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -51,7 +50,7 @@ def prepare(
 ) -> None:
     """Read leads by the contract, split them, and write train, test, stream and quarantine."""
     settings = Settings()
-    with spark_session(settings, "prepare", beside=partial(connect, settings)) as spark:
+    with spark_session(settings, "prepare", beside=connect) as spark:
         result = run_prepare(spark, settings, csv, split, test_share, seed, stream_files)
     rows = result.manifest["rows"]
     state = "was already prepared" if result.unchanged else "prepared"

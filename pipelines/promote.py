@@ -4,7 +4,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import partial
 from typing import Annotated, Any
 
 import mlflow
@@ -78,7 +77,7 @@ def promote(
     settings = Settings()
     allowed = _names(allow_late_fields, settings.contract())
     load_yaml(settings.gate_file, GateConditions)
-    with spark_session(settings, "promote", beside=partial(connect, settings)) as spark:
+    with spark_session(settings, "promote", beside=connect) as spark:
         print(run_promote(spark, settings, version, reason, allowed, allow_schema_change=bool(allow_schema_change)))
 
 

@@ -63,7 +63,7 @@ def report(
     tags = _tags(contract, data, fitted)
     mlflow.set_tags(tags)
     subject = _subject(fitted, run.info.run_id)
-    with beside(data.test.sparkSession) as start, _scored(fitted, data.test, contract) as scored:
+    with _scored(fitted, data.test, contract) as scored, beside(data.test.sparkSession) as start:
         measuring = start(measure, scored, contract)
         on_train = start(_measured_on_train, fitted, data, contract)
         logged = log_model(fitted.model, fitted.fields, data.test)

@@ -4,7 +4,6 @@ import os
 import time
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import partial
 from typing import Annotated, Any
 
 import mlflow
@@ -87,7 +86,7 @@ def score(
     with spark_session(
         settings,
         "score",
-        beside=partial(connect, settings),
+        beside=connect,
         spark__sql__execution__arrow__maxRecordsPerBatch=ARROW_ROWS,
     ) as spark:
         print(run_score(spark, settings, input, output, engine=engine, **asked))

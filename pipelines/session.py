@@ -42,17 +42,17 @@ def spark_session(
     name: str = "lead-scoring",
     *,
     kafka: bool = False,
-    beside: Callable[[], object] | None = None,
+    beside: Callable[[Settings], object] = lambda _: None,
     **extra: str,
 ) -> Iterator[SparkSession]:
     """Build a session (or join the running one) and stop it at the end if it was built here.
 
-    `kafka` brings Spark's Kafka connector; `beside` is done in a thread while Java starts, and what it raises is
-    raised; `extra` are Spark settings with `__` for the dots. JavaMissing where no suitable Java is found.
+    `kafka` brings Spark's Kafka connector; `beside` is called in a thread while Java starts, and what it raises
+    is raised; `extra` are Spark settings with `__` for the dots. JavaMissing where no suitable Java is found.
     """
     running = SparkSession.getActiveSession()
     with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(beside or (lambda: None))
+        waiting = pool.submit(beside, settings)
         spark = running or build_session(settings, name, kafka=kafka, **extra)
     try:
         waiting.result()

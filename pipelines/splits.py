@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from functools import partial, reduce
+from functools import reduce
 from typing import Annotated, Any
 
 import mlflow
@@ -20,14 +20,13 @@ from evaluation.search import encoded
 from features.contract import Contract
 from features.errors import LeadScoringError
 from features.splits import GROUP, EmptySplit, Split, fold_of, split_leads, with_group
-from features.stages import ForestParams, positive_probability, served_probability
+from features.stages import DEFAULT_FOREST, ForestParams, positive_probability, served_probability
 from pipelines.commands import run_command
 from pipelines.datasets import load_prepared
 from pipelines.session import spark_session
 from pipelines.settings import Settings
 from pipelines.tracking import connect, log_figures, tracked_run
 
-DEFAULTS = ForestParams()
 FOLDS = 5  # of the k-fold test
 
 SERVED, FOREST = "__served", "__forest"
@@ -66,9 +65,9 @@ def splits(
     features: Annotated[str, typer.Option(help="feature sets of the contract, by commas")] = "available,documented",
     ways: Annotated[str, typer.Option(help="grouped, newest, kfold, random: by commas")] = "grouped,newest,kfold",
     test_share: Annotated[float, typer.Option(min=0.05, max=0.95, help="share of the leads to test on")] = 0.3,
-    trees: Annotated[int, typer.Option(min=1, max=2000)] = DEFAULTS.trees,
-    depth: Annotated[int, typer.Option(min=1, max=30)] = DEFAULTS.depth,
-    seed: Annotated[int, typer.Option(min=0)] = DEFAULTS.seed,
+    trees: Annotated[int, typer.Option(min=1, max=2000)] = DEFAULT_FOREST.trees,
+    depth: Annotated[int, typer.Option(min=1, max=30)] = DEFAULT_FOREST.depth,
+    seed: Annotated[int, typer.Option(min=0)] = DEFAULT_FOREST.seed,
 ) -> None:
     """Fit and test the calibrated forest per feature set and way, and log all with 95% intervals in one run."""
     settings = Settings()
@@ -77,7 +76,7 @@ def splits(
     sets = [name.strip() for name in features.split(",") if name.strip()]
     for name in sets:
         settings.contract().feature_set(name)
-    with spark_session(settings, "splits", beside=partial(connect, settings)) as spark:
+    with spark_session(settings, "splits", beside=connect) as spark:
         for name, found in run_splits(spark, settings, sets, asked, test_share, params).items():
             print(f"{name}: {found}")
 
@@ -97,7 +96,7 @@ def run_splits(
     sets: list[str],
     ways: list[Way],
     test_share: float = 0.3,
-    params: ForestParams = DEFAULTS,
+    params: ForestParams = DEFAULT_FOREST,
 ) -> dict[str, Tested]:
     """Split all prepared leads anew in each way, fit each feature set, and log what was found; by "SET, WAY"."""
     contract = settings.contract()

@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
-from functools import partial
 from types import FrameType
 from typing import Annotated
 
@@ -109,9 +108,8 @@ def stream(
         os.environ.setdefault(name, value)
     settings, kafka = session_settings(settings, options)
     # The session takes SIGINT for itself when it starts: ours comes after it.
-    early = partial(_open_store, settings)
     with (
-        spark_session(settings, "stream", kafka=kafka, beside=early, **PLANNED_OFTEN) as spark,
+        spark_session(settings, "stream", kafka=kafka, beside=_open_store, **PLANNED_OFTEN) as spark,
         stop_on_signals() as stop,
     ):
         plan_projects_at_once(spark)

@@ -38,7 +38,7 @@ from serving.webhook import WebhookSink
 # Of a local session in real-time mode, whose tasks wait for events most of the time.
 REAL_TIME_SLOTS = 32
 # How often the query of a version is run over no events before it meets any: in a new process, and in a warm one.
-WARM_ROUNDS, WARM_ROUNDS_OF_RELOAD = 20, 1
+WARM_ROUNDS, WARM_ROUNDS_OF_RELOAD = {Mode.MICRO_BATCH: 0, Mode.REAL_TIME: 20}, 1
 
 
 @dataclass
@@ -89,13 +89,15 @@ class StreamPlan:
         leads = events(arrivals(self.spark, self.source, self.contract), self.contract)
         if self.options.reasons:
             leads = with_reasons(leads, load_explaining(version))
-        plan = scored_events(leads, model, version, self.contract)
-        if self.options.mode is Mode.REAL_TIME:
-            plan = self._to_kafka(plan)
+        plan = self._scores(leads, model, version)
         self._warm_up(model, version)
         return Served(version, plan)
 
-    def _to_kafka(self, scored: DataFrame) -> DataFrame:
+    def _scores(self, leads: DataFrame, model: PipelineModel, version: ResolvedVersion) -> DataFrame:
+        """What a query runs: scored events, in real-time mode as Kafka's rows."""
+        scored = scored_events(leads, model, version, self.contract)
+        if self.options.mode is Mode.MICRO_BATCH:
+            return scored
         return kafka_rows(observed(scored), self.contract, self.options.topic, self.options.dead_letter_topic)
 
     def _warm_up(self, model: PipelineModel, version: ResolvedVersion) -> None:
@@ -104,12 +106,11 @@ class StreamPlan:
         It is planned anew at the end of every epoch. In micro-batches nothing waits at the start; a version that takes
         over from another while events arrive is run once, so that its code is compiled beside the other's query.
         """
-        real_time = self.options.mode is Mode.REAL_TIME
-        at_start, self._cold = self._cold, False
-        rounds = (WARM_ROUNDS if real_time else 0) if at_start else WARM_ROUNDS_OF_RELOAD
+        rounds = WARM_ROUNDS[self.options.mode] if self._cold else WARM_ROUNDS_OF_RELOAD
         for _ in range(rounds):
-            scored = scored_events(events(no_events(self.spark), self.contract), model, version, self.contract)
-            (self._to_kafka(scored) if real_time else scored).write.format("noop").mode("overwrite").save()
+            nothing = events(no_events(self.spark), self.contract)
+            self._scores(nothing, model, version).write.format("noop").mode("overwrite").save()
+        self._cold = False
 
     def start(self, served: Served[DataFrame], guard: Callable[[], None], report: Callable[[Batch], None]) -> Running:
         """Start the query of a version. `guard` and `report` are those of BatchWriter, for micro-batches."""

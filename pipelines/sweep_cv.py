@@ -1,7 +1,6 @@
 """sweep_cv: a grid of forests by cross-validation, a nested run per candidate, the winner refitted and registered."""
 
 import itertools
-from functools import partial
 from typing import Annotated, Any
 
 import typer
@@ -45,7 +44,7 @@ def sweep_cv(
     settings = Settings()
     parse_grid(grid, seed)  # a fault is told before Spark starts
     settings.contract().feature_set(features)
-    with spark_session(settings, "sweep_cv", beside=partial(connect, settings)) as spark:
+    with spark_session(settings, "sweep_cv", beside=connect) as spark:
         search = (features, grid, folds, parallelism, metric, seed)
         print(summary(run_sweep_cv(spark, settings, *search, bool(register), on_leak)))
 

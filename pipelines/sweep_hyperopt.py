@@ -4,7 +4,6 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -90,7 +89,7 @@ def sweep_hyperopt(
     searched = load_yaml(space, SearchSpace)
     asked = Sweep(features, searched, max_evals, folds, parallelism, patience, metric, seed, space)
     settings.contract().feature_set(features)
-    with spark_session(settings, "sweep_hyperopt", beside=partial(connect, settings)) as spark:
+    with spark_session(settings, "sweep_hyperopt", beside=connect) as spark:
         print(summary(run_sweep_hyperopt(spark, settings, asked, bool(register), on_leak)))
 
 

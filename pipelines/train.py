@@ -1,6 +1,5 @@
 """train: fit the random forest pipeline, evaluate it on held-out leads, log it and register a version."""
 
-from functools import partial
 from importlib import import_module
 from typing import Annotated
 
@@ -8,23 +7,21 @@ import typer
 
 from evaluation.fitting import FOLDS, Calibrate, Finish
 from evaluation.leakage import OnLeak
-from features.stages import ForestParams, Impurity, Subset
+from features.stages import DEFAULT_FOREST, ForestParams, Impurity, Subset
 from pipelines.commands import Switch, run_command
 from pipelines.session import spark_session
 from pipelines.settings import Settings
 
-DEFAULTS = ForestParams()
-
 
 def train(
     features: Annotated[str, typer.Option(help="feature set of the contract")] = "available",
-    trees: Annotated[int, typer.Option(min=1, max=2000)] = DEFAULTS.trees,
-    depth: Annotated[int, typer.Option(min=1, max=30)] = DEFAULTS.depth,
+    trees: Annotated[int, typer.Option(min=1, max=2000)] = DEFAULT_FOREST.trees,
+    depth: Annotated[int, typer.Option(min=1, max=30)] = DEFAULT_FOREST.depth,
     min_instances: Annotated[int, typer.Option(min=1, help="fewest leads on a side of a split")] = 1,
     feature_subset: Annotated[Subset, typer.Option(help="features a split chooses from")] = "auto",
     impurity: Annotated[Impurity, typer.Option()] = "gini",
     subsampling: Annotated[float, typer.Option(min=0.01, max=1.0, help="share of leads per tree")] = 1.0,
-    seed: Annotated[int, typer.Option(min=0)] = DEFAULTS.seed,
+    seed: Annotated[int, typer.Option(min=0)] = DEFAULT_FOREST.seed,
     calibrate: Annotated[Calibrate, typer.Option(help="what turns the forest's share into a rate")] = "isotonic",
     folds: Annotated[int, typer.Option(min=2, max=20, help="folds whose scores calibrate")] = FOLDS,
     on_leak: Annotated[OnLeak, typer.Option(help="what a suspected leak does to a registration")] = OnLeak.REFUSE,
@@ -44,7 +41,7 @@ def train(
     )
     settings.contract().feature_set(features)
     finish = Finish(calibrate, settings.grade_rule())
-    with spark_session(settings, "train", beside=partial(_get_ready, settings)) as spark:
+    with spark_session(settings, "train", beside=_get_ready) as spark:
         from pipelines.training import run_train, summary
 
         print(

@@ -4,7 +4,7 @@ from pyspark.sql import SparkSession
 
 from evaluation.fitting import FOLDS, Finish, fit_servable
 from evaluation.leakage import OnLeak
-from features.stages import ForestParams
+from features.stages import DEFAULT_FOREST, ForestParams
 from pipelines.commands import Switch
 from pipelines.datasets import load_prepared
 from pipelines.leaks import probed_leads
@@ -12,14 +12,12 @@ from pipelines.reporting import Fitted, Reported, report
 from pipelines.settings import Settings
 from pipelines.tracking import tracked_run
 
-DEFAULTS = ForestParams()
-
 
 def run_train(
     spark: SparkSession,
     settings: Settings,
     features: str,
-    params: ForestParams = DEFAULTS,
+    params: ForestParams = DEFAULT_FOREST,
     finish: Finish | None = None,
     folds: int = FOLDS,
     register: bool = True,

@@ -38,15 +38,12 @@ public class {NAME} {{
     leafStats = field(LeafNode.class, "impurityStats");
   }}
 
-  public int share(RandomForestClassificationModel model) throws Exception {{
+  public void share(RandomForestClassificationModel model) throws Exception {{
     Object[] trees = (Object[]) model.trees();
-    int nodes = 0;
     for (int i = 0; i < trees.length; i++) {{
-      DecisionTreeClassificationModel tree = (DecisionTreeClassificationModel) trees[i];
-      nodes += tree.numNodes();
-      if (tree.rootNode() instanceof InternalNode) shareBelow(tree.rootNode());
+      Object root = ((DecisionTreeClassificationModel) trees[i]).rootNode();
+      if (root instanceof InternalNode) shareBelow(root);
     }}
-    return nodes;
   }}
 
   private Object shared(Object node) throws Exception {{

@@ -11,10 +11,14 @@ from pyspark.sql import SparkSession
 from pipelines.local_files import NAME, set_permissions_in_java
 
 
-@pytest.fixture
-def files(spark: SparkSession) -> Any:
+def file_system(spark: SparkSession) -> Any:
     jvm: Any = spark._jvm
     return jvm.org.apache.hadoop.fs.FileSystem.get(jvm.java.net.URI("file:///"), spark._jsc.hadoopConfiguration())
+
+
+@pytest.fixture
+def files(spark: SparkSession) -> Any:
+    return file_system(spark)
 
 
 @pytest.fixture
@@ -44,9 +48,7 @@ def test_a_path_finds_it_without_the_session_s_settings(spark: SparkSession, at:
 
 def test_installing_twice_keeps_the_file_system_that_is_in_use(spark: SparkSession, files: Any) -> None:
     set_permissions_in_java(spark)
-    jvm: Any = spark._jvm
-    again = jvm.org.apache.hadoop.fs.FileSystem.get(jvm.java.net.URI("file:///"), spark._jsc.hadoopConfiguration())
-    assert again.hashCode() == files.hashCode()
+    assert file_system(spark).hashCode() == files.hashCode()
 
 
 @pytest.mark.parametrize("octal", ["700", "750", "644", "000"])

@@ -1,4 +1,4 @@
-"""Another version under a running stream: when it takes over, when it is refused, and who holds the checkpoint."""
+"""Another version under a running stream: when it takes over, and when it is refused."""
 
 import json
 import os
@@ -19,16 +19,14 @@ from pyspark.ml.feature import SQLTransformer
 from pyspark.sql import SparkSession
 
 from features.stages import ForestParams, encoder_stages, forest
-from features.storage import Storage
 from pipelines.settings import Settings
 from pipelines.stream import run_stream
 from pipelines.stream_options import StreamOptions
 from serving.errors import UnfitVersion
 from serving.lake import LakeSink
-from serving.model_copies import IN_USE, PREFIX, local_copy, remove_abandoned
 from serving.queries import Running
 from serving.registry import ResolvedVersion
-from serving.runtime.lease import LEASE, LOCK, CheckpointInUse, LeaseFile, LeaseLost
+from serving.runtime.lease import LOCK, LeaseLost
 from serving.runtime.probe import probe, refuse_scores
 from serving.runtime.watch import Watch
 from tests.leads import small_contract, small_leads
@@ -240,68 +238,3 @@ def test_a_model_of_other_columns_is_refused_by_their_names(spark):
 def test_a_score_that_is_no_probability_is_refused(wrong):
     with pytest.raises(UnfitVersion, match="as a probability"):
         refuse_scores([0.2, wrong, 0.4], VERSION)
-
-
-def folder_uri(tmp_path: Path) -> str:
-    return f"file:{tmp_path}/checkpoint"
-
-
-def test_a_lease_file_is_refused_to_a_second_scorer_while_the_first_one_lives(spark, tmp_path):
-    storage, place = Storage(spark), folder_uri(tmp_path)
-    with LeaseFile(storage, place, expiry=6), pytest.raises(CheckpointInUse, match="in use by process"):
-        LeaseFile(storage, place, expiry=6).__enter__()
-
-
-def test_a_lease_whose_holder_died_is_taken_over_and_the_holder_finds_out(spark, tmp_path):
-    storage, place = Storage(spark), folder_uri(tmp_path)
-    dead = LeaseFile(storage, place, expiry=2)
-    dead.__enter__()
-    dead._ending.set()  # its heart stops, as a killed or a frozen process's does
-    with LeaseFile(storage, place, expiry=2) as living:
-        living.check()
-        with pytest.raises(LeaseLost):
-            dead.check()
-
-
-def test_a_holder_whose_place_was_taken_stops_writing_to_the_lease(spark, tmp_path):
-    storage, place = Storage(spark), folder_uri(tmp_path)
-    with LeaseFile(storage, place, expiry=1) as first:
-        storage.write_json(f"{place}/{LEASE}", {"id": "another", "beat": 1, "holder": "process 1 on elsewhere"})
-        first._heart.join(30)
-        with pytest.raises(LeaseLost, match="process 1 on elsewhere"):
-            first.check()
-    assert storage.read_json(f"{place}/{LEASE}")["id"] == "another"
-
-
-def test_a_lease_that_was_given_back_is_free_at_once(spark, tmp_path):
-    storage, place = Storage(spark), folder_uri(tmp_path)
-    with LeaseFile(storage, place, expiry=60):
-        pass
-    assert not storage.exists(f"{place}/{LEASE}")
-
-
-def test_a_lease_that_cannot_be_renewed_is_lost_after_its_expiry(spark, tmp_path, monkeypatch):
-    storage = Storage(spark)
-    with LeaseFile(storage, folder_uri(tmp_path), expiry=1) as held:
-        monkeypatch.setattr(Storage, "write_json", lambda *_: (_ for _ in ()).throw(OSError("storage is away")))
-        time.sleep(1.1)
-        with pytest.raises(LeaseLost, match="could not be renewed"):
-            held.check()
-
-
-def old(folder: Path) -> None:
-    os.utime(folder, (time.time() - 3600,) * 2)
-
-
-def test_what_killed_processes_left_of_models_goes_and_what_is_in_use_stays(spark, tmp_path, monkeypatch):
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    left, foreign = tmp_path / f"{PREFIX}left", tmp_path / "lead-scoring-other"
-    for folder in (left, foreign):
-        folder.mkdir()
-        (folder / IN_USE).touch()
-        old(folder)
-    with local_copy() as used:
-        old(Path(used))
-        assert remove_abandoned(Storage(spark)) == [str(left)]
-        assert Path(used).exists()
-    assert [p.name for p in tmp_path.iterdir()] == [foreign.name]

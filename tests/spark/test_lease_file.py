@@ -1,0 +1,56 @@
+"""The lease of a checkpoint that lies on no disk of one machine: a file beside it."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from features.storage import Storage
+from serving.runtime.lease import LEASE, CheckpointInUse, LeaseFile, LeaseLost
+
+
+def folder_uri(tmp_path: Path) -> str:
+    return f"file:{tmp_path}/checkpoint"
+
+
+def test_a_lease_file_is_refused_to_a_second_scorer_while_the_first_one_lives(spark, tmp_path):
+    storage, place = Storage(spark), folder_uri(tmp_path)
+    with LeaseFile(storage, place, expiry=6), pytest.raises(CheckpointInUse, match="in use by process"):
+        LeaseFile(storage, place, expiry=6).__enter__()
+
+
+def test_a_lease_whose_holder_died_is_taken_over_and_the_holder_finds_out(spark, tmp_path):
+    storage, place = Storage(spark), folder_uri(tmp_path)
+    dead = LeaseFile(storage, place, expiry=2)
+    dead.__enter__()
+    dead._ending.set()  # its heart stops, as a killed or a frozen process's does
+    with LeaseFile(storage, place, expiry=2) as living:
+        living.check()
+        with pytest.raises(LeaseLost):
+            dead.check()
+
+
+def test_a_holder_whose_place_was_taken_stops_writing_to_the_lease(spark, tmp_path):
+    storage, place = Storage(spark), folder_uri(tmp_path)
+    with LeaseFile(storage, place, expiry=1) as first:
+        storage.write_json(f"{place}/{LEASE}", {"id": "another", "beat": 1, "holder": "process 1 on elsewhere"})
+        first._heart.join(30)
+        with pytest.raises(LeaseLost, match="process 1 on elsewhere"):
+            first.check()
+    assert storage.read_json(f"{place}/{LEASE}")["id"] == "another"
+
+
+def test_a_lease_that_was_given_back_is_free_at_once(spark, tmp_path):
+    storage, place = Storage(spark), folder_uri(tmp_path)
+    with LeaseFile(storage, place, expiry=60):
+        pass
+    assert not storage.exists(f"{place}/{LEASE}")
+
+
+def test_a_lease_that_cannot_be_renewed_is_lost_after_its_expiry(spark, tmp_path, monkeypatch):
+    storage = Storage(spark)
+    with LeaseFile(storage, folder_uri(tmp_path), expiry=1) as held:
+        monkeypatch.setattr(Storage, "write_json", lambda *_: (_ for _ in ()).throw(OSError("storage is away")))
+        time.sleep(1.1)
+        with pytest.raises(LeaseLost, match="could not be renewed"):
+            held.check()
