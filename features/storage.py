@@ -21,6 +21,10 @@ class MissingPath(FeaturesError):
     """A path that must exist does not."""
 
 
+class DamagedFile(FeaturesError):
+    """A file is not what its checksum says."""
+
+
 class NoRoom(FeaturesError):
     """A file system is full, or takes no more for another reason."""
 
@@ -107,15 +111,24 @@ class Storage:
             stream.close()
 
     def read(self, uri: str) -> bytes:
-        """A whole file, which must fit into memory; MissingPath where it is not there."""
+        """A whole file, which must fit into memory.
+
+        MissingPath where it is not there, also if it has just gone; DamagedFile where it is not what its checksum says.
+        """
         fs, path = self._open(uri)
-        if not fs.exists(path):
-            raise MissingPath(f"{uri} does not exist; check the path.")
-        stream = fs.open(path)
         try:
-            return bytes(stream.readAllBytes())
-        finally:
-            stream.close()
+            stream = fs.open(path)
+            try:
+                return bytes(stream.readAllBytes())
+            finally:
+                stream.close()
+        except Py4JJavaError as error:
+            kind = error.java_exception.getClass().getName()
+            if kind == "java.io.FileNotFoundException":
+                raise MissingPath(f"{uri} does not exist; check the path.") from None
+            if kind == "org.apache.hadoop.fs.ChecksumException":
+                raise DamagedFile(f"{uri} is damaged: it is not what its checksum says. Restore it.") from None
+            raise
 
     def read_json(self, uri: str) -> dict[str, Any]:
         """A small JSON file as a dictionary."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol, Self
 from urllib.parse import unquote, urlsplit
 
-from features.storage import Storage, join
+from features.storage import DamagedFile, MissingPath, Storage, join
 from serving.errors import ServingError
 
 LOCK, LEASE = "_lead_scoring.lock", "_lead_scoring_lease.json"
@@ -112,7 +112,7 @@ class LeaseFile:
 
     def __enter__(self) -> Self:
         """Take it, after waiting up to `expiry` seconds for a holder that may be dead; CheckpointInUse if it lives."""
-        found = self._read()
+        found = self._seen()
         if found is not None:
             self._await_expiry(found)
         self._write()
@@ -145,7 +145,7 @@ class LeaseFile:
         seen, since = (first.get("id"), first.get("beat")), time.monotonic()
         while time.monotonic() - since < self._expiry:
             time.sleep(self._expiry / BEATS_PER_EXPIRY / 4)
-            found = self._read()
+            found = self._seen()
             if found is None:
                 return
             if (found.get("id"), found.get("beat")) != seen:
@@ -160,10 +160,23 @@ class LeaseFile:
                     return
                 self._write()
 
+    def _seen(self) -> dict[str, Any] | None:
+        """What a newcomer finds; None only where a second look finds nothing either.
+
+        Many a storage replaces a file by deleting the old one first, so that there is none for a moment of each beat.
+        """
+        found = self._read()
+        if found is None:
+            time.sleep(self._expiry / BEATS_PER_EXPIRY / 4)
+            found = self._read()
+        return found
+
     def _read(self) -> dict[str, Any] | None:
         try:
-            return self._storage.read_json(self._file) if self._storage.exists(self._file) else None
-        except ValueError:  # damaged: nobody's, but only after `expiry` seconds
+            return self._storage.read_json(self._file)
+        except MissingPath:
+            return None
+        except (ValueError, DamagedFile):  # damaged: nobody's, but only after `expiry` seconds
             return {"holder": "a scorer whose lease file is damaged"}
 
     def _write(self) -> None:
