@@ -101,14 +101,16 @@ EVERYWHERE = {
 
 
 _FILES, _OPTIMIZER = "org.apache.spark.sql.execution.datasources", "org.apache.spark.sql.catalyst.optimizer"
-# A stream plans every batch and epoch anew. These rules look through its whole plan, and find there nothing to do.
+_FOR_FILES = ("SchemaPruning", "PushVariantIntoScan", "PruneFileSourcePartitions")
+_FOUND_NOTHING = ("OptimizeUpdateFields", "OptimizeCsvJsonExprs", "OptimizeOneRowRelationSubquery")
+_DONE_BEFORE = ("RemoveRedundantAliases", "FoldablePropagation", "SimplifyConditionals")  # by serving.settled_plan
+# A stream plans every batch and epoch anew. What is left out looks through its plan, and finds nothing to do there.
 PLANNED_OFTEN = {
     "spark__sql__optimizer__excludedRules": ",".join(
-        [
-            *(f"{_FILES}.{rule}" for rule in ("SchemaPruning", "PushVariantIntoScan", "PruneFileSourcePartitions")),
-            *(f"{_OPTIMIZER}.{rule}" for rule in ("OptimizeUpdateFields", "OptimizeCsvJsonExprs")),
-        ]
-    )
+        [*(f"{_FILES}.{r}" for r in _FOR_FILES), *(f"{_OPTIMIZER}.{r}" for r in (*_FOUND_NOTHING, *_DONE_BEFORE))]
+    ),
+    # What Spark can tell of a column's values, for joins and filters below: a batch's plan has none.
+    "spark__sql__constraintPropagation__enabled": "false",
 }
 
 

@@ -17,7 +17,6 @@ from rich.console import Console
 
 from features.storage import Storage
 from pipelines.commands import Switch, run_command
-from pipelines.planning import plan_projects_at_once
 from pipelines.session import PLANNED_OFTEN, spark_session
 from pipelines.settings import Settings
 from pipelines.stream_options import Connections, StreamOptions, check
@@ -112,7 +111,6 @@ def stream(
         spark_session(settings, "stream", kafka=kafka, beside=_open_store, **PLANNED_OFTEN) as spark,
         stop_on_signals() as stop,
     ):
-        plan_projects_at_once(spark)
         print(run_stream(spark, settings, options, stop, connections=connections))
 
 

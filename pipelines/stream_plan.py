@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from pyspark.ml import PipelineModel
 from pyspark.sql import DataFrame, SparkSession
 from rich.console import Console
 
@@ -15,7 +14,7 @@ from features.storage import Storage, join
 from pipelines.settings import Settings
 from pipelines.stream_options import TOPIC, Connections, SinkName, StreamOptions, UnfitOptions, uses_kafka
 from serving.compiled.artifact import load_explaining
-from serving.compiled.in_spark import with_reasons
+from serving.compiled.in_spark import ship, with_reasons
 from serving.dead_letters import DeadLetterFolder, DeadLetters, DeadLetterSink, DeadLetterTopic
 from serving.events import events
 from serving.file_account import FileAccount
@@ -30,6 +29,7 @@ from serving.registry import ResolvedVersion
 from serving.runtime.probe import probe
 from serving.runtime.watch import Served
 from serving.scoring import scored_events
+from serving.settled_plan import settled
 from serving.sinks import ConsoleSink, Sink
 from serving.sources import BadSource, FileOptions, SourceOptions, TopicOptions, arrivals, no_events
 from serving.tally import observed
@@ -86,21 +86,24 @@ class StreamPlan:
         model = load_version(self.spark, version)
         share_parts(self.spark, model)
         probe(self.spark, model, version, self.contract)
-        leads = events(arrivals(self.spark, self.source, self.contract), self.contract)
-        if self.options.reasons:
-            leads = with_reasons(leads, load_explaining(version))
-        plan = self._scores(leads, model, version)
-        self._warm_up(model, version)
+        explaining = ship(self.spark, load_explaining(version)) if self.options.reasons else None
+
+        def scores(arriving: DataFrame) -> DataFrame:
+            leads = events(arriving, self.contract)
+            leads = with_reasons(leads, explaining) if explaining else leads
+            return scored_events(leads, model, version, self.contract)
+
+        plan = self._sent(settled(arrivals(self.spark, self.source, self.contract), scores))
+        self._warm_up(scores)
         return Served(version, plan)
 
-    def _scores(self, leads: DataFrame, model: PipelineModel, version: ResolvedVersion) -> DataFrame:
+    def _sent(self, scored: DataFrame) -> DataFrame:
         """What a query runs: scored events, in real-time mode as Kafka's rows."""
-        scored = scored_events(leads, model, version, self.contract)
         if self.options.mode is Mode.MICRO_BATCH:
             return scored
         return kafka_rows(observed(scored), self.contract, self.options.topic, self.options.dead_letter_topic)
 
-    def _warm_up(self, model: PipelineModel, version: ResolvedVersion) -> None:
+    def _warm_up(self, scores: Callable[[DataFrame], DataFrame]) -> None:
         """Plan and run what the query runs a few times, as events wait while Java compiles its planner at first.
 
         It is planned anew at the end of every epoch. In micro-batches nothing waits at the start; a version that takes
@@ -108,8 +111,8 @@ class StreamPlan:
         """
         rounds = WARM_ROUNDS[self.options.mode] if self._cold else WARM_ROUNDS_OF_RELOAD
         for _ in range(rounds):
-            nothing = events(no_events(self.spark), self.contract)
-            self._scores(nothing, model, version).write.format("noop").mode("overwrite").save()
+            nothing = self._sent(settled(no_events(self.spark), scores))
+            nothing.write.format("noop").mode("overwrite").save()
         self._cold = False
 
     def start(self, served: Served[DataFrame], guard: Callable[[], None], report: Callable[[Batch], None]) -> Running:

@@ -9,7 +9,7 @@ from features.contract import Contract, LeadField
 from features.csv_bytes import charset_of
 from features.csv_rows import plain_uri, shape_of, split_options, translated, values_in
 from serving.errors import ServingError
-from serving.events import event_fields
+from serving.events import batch_date, event_fields
 
 UNKNOWN_COLUMNS = 32  # that a header may have beside the contract's
 
@@ -50,6 +50,7 @@ def csv_arrivals(files: DataFrame, contract: Contract) -> DataFrame:
         F.col("row").cast("long").alias("position"),
         "about.file",
         "fault",
+        batch_date(),
     )
 
 

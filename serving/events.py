@@ -29,9 +29,10 @@ ARRIVAL_COLUMNS = (
     "position",  # long: order among the events of one origin: Kafka's offset, the row of a file
     "file",  # string: the file's name; null for Kafka
     "fault",  # string: why the source could not make a value of it
+    "batch_date",  # date (UTC): when the micro-batch or epoch is planned; the same when it is repeated
 )
 # What `events` adds to the lead's own fields.
-EVENT_COLUMNS = ("event_id", "event_time", "origin", "position", "raw", "reason")
+EVENT_COLUMNS = ("event_id", "event_time", "origin", "position", "batch_date", "raw", "reason")
 UNANSWERED = "no feature was answered"
 EVENT_ID, EVENT_TIME = "event_id", "event_time"
 MOST_ID = 256
@@ -44,9 +45,9 @@ def events(arrivals: DataFrame, contract: Contract) -> DataFrame:
 
     `arrivals` has ARRIVAL_COLUMNS. Returns `event_id` (string: the event's own, else topic-partition-offset, else file
     name, lead id and hash of the text), `event_time` (timestamp: the event's own, else when it arrived), `origin`,
-    `position`, `raw` (string), `reason` (string; null: the event can be scored), the id and features of the contract
-    typed, and its label (null where it is not carried). Keys may be names or source headers of fields; unknown keys
-    are passed over. Values are judged as in `features.csv_values`; a lead without any answer is refused.
+    `position`, `batch_date`, `raw` (string), `reason` (string; null: the event can be scored), the id and features of
+    the contract typed, and its label (null where it is not carried). Keys may be names or source headers of fields;
+    unknown keys are passed over. Values are judged as in `features.csv_values`; a lead without any answer is refused.
     """
     fields = event_fields(contract)
     nulls = [word.strip() for word in contract.nulls]
@@ -64,7 +65,7 @@ def events(arrivals: DataFrame, contract: Contract) -> DataFrame:
         *(F.col(_answer(i)).alias(field.name) for i, field in enumerate(fields)),
         _event_id().alias(EVENT_ID),
         _event_time().alias(EVENT_TIME),
-        *("origin", "position", F.col("value").alias("raw")),
+        *("origin", "position", "batch_date", F.col("value").alias("raw")),
         _shape(fields).alias(SHAPE),
         _late_faults(fields).alias("_late"),
     )
@@ -72,6 +73,14 @@ def events(arrivals: DataFrame, contract: Contract) -> DataFrame:
     return judged.select(
         *EVENT_COLUMNS[:-1], F.coalesce(REASON, "_late").alias("reason"), *(field.name for field in fields)
     )
+
+
+def batch_date() -> Column:
+    """The day of the batch, for a source to carry.
+
+    A time of day would be another constant in every micro-batch, and Spark would compile its code anew for each.
+    """
+    return F.current_date().alias("batch_date")
 
 
 def event_fields(contract: Contract) -> tuple[LeadField, ...]:
@@ -159,7 +168,7 @@ def _event_time() -> Column:
 
 def _arrival() -> Column:
     """When the event arrived; a clock that is far out counts for nothing, as it would hold back every later score."""
-    today = F.current_date().cast("timestamp")  # no time of day, for the reason that `_in_range` gives
+    today = F.col("batch_date").cast("timestamp")
     return F.when(_in_range(F.col("arrived_at")), F.col("arrived_at")).otherwise(today)
 
 
@@ -170,11 +179,8 @@ def _said_time() -> Column:
 
 
 def _in_range(time: Column) -> Column:
-    """From 1970 to the end of tomorrow (UTC).
-
-    A time of day would be another constant in every micro-batch, and Spark would compile its code anew for each.
-    """
-    return (time >= F.timestamp_seconds(F.lit(0))) & (time < F.date_add(F.current_date(), 2).cast("timestamp"))
+    """From 1970 to the end of tomorrow (UTC)."""
+    return (time >= F.timestamp_seconds(F.lit(0))) & (time < F.date_add("batch_date", 2).cast("timestamp"))
 
 
 def _shape(fields: Sequence[LeadField]) -> Column:

@@ -12,7 +12,7 @@ from features.csv_values import fault
 from features.storage import Storage, join
 from serving.dead_letters import DEAD_LETTER_COLUMNS, REFUSED
 from serving.errors import ServingError
-from serving.events import EVENT_ID, EVENT_TIME, event_fields, events
+from serving.events import EVENT_ID, EVENT_TIME, batch_date, event_fields, events
 from serving.kafka import KafkaOptions
 from serving.sources import FileFormat
 
@@ -91,6 +91,7 @@ def judged_again(letters: DataFrame, contract: Contract) -> DataFrame:
         F.col(EVENT_TIME).alias("arrived_at"),
         *("origin", "position"),
         *(F.lit(None).cast("string").alias(name) for name in ("file", "fault")),
+        batch_date(),
     )
     return events(arrivals.dropDuplicates(["given_id"]), contract)
 
@@ -115,7 +116,7 @@ def redrive(
             _finish(letters, target, storage, ledger, run)
     judged = judged_again(letters, contract).cache()
     try:
-        good = judged.where("reason is null").drop("reason", "raw", "origin", "position")
+        good = judged.where("reason is null").drop("reason", "raw", "origin", "position", "batch_date")
         old = _replayed(letters, storage, ledger)
         new = good if old is None else good.join(old, EVENT_ID, "left_anti")
         found, fine, fresh = judged.count(), good.count(), new.count()

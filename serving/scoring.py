@@ -89,7 +89,8 @@ def scored_events(events: DataFrame, model: PipelineModel, version: ResolvedVers
     names = input_columns(model)
     features = typed_features(events.schema, names, contract)
     told = ["reasons"] if "reasons" in events.columns else []
-    carried = ["event_id", "event_time", "origin", "position", contract.id.name, contract.label.name, "raw", *told]
+    carried = ["event_id", "event_time", "origin", "position", contract.id.name]
+    carried += ["batch_date", contract.label.name, "raw", *told]
     reason = F.coalesce("reason", F.when(all_null([F.col(n) for n in names]), UNANSWERED)).alias("reason")
     predicted = transformed(model, events.select(*carried, reason, *features))
     served = F.col("_served")
@@ -111,7 +112,7 @@ def scored_events(events: DataFrame, model: PipelineModel, version: ResolvedVers
         F.when(good, F.col("grade")).alias("grade"),
         F.lit(version.version).cast("int").alias("model_version"),
         wall_clock().alias("scored_at"),
-        F.current_date().alias("batch_date"),
+        "batch_date",
         contract.label.name,
         F.when(good, F.col("unknown_categories")).otherwise(0).alias("unknown_categories"),
         *(F.when(good, F.col(name)).alias(name) for name in told),

@@ -18,7 +18,7 @@ from features.csv_rows import plain_uri
 from features.storage import Storage
 from serving.csv_source import csv_arrivals
 from serving.errors import ServingError
-from serving.events import EVENT_ID, event_fields, event_schema
+from serving.events import EVENT_ID, batch_date, event_fields, event_schema
 from serving.kafka import KafkaOptions, header
 
 UNREADABLE = re.compile(r"\[(FAILED_READ_FILE[^\]]*)\] Encountered error while reading file (.+?)\. ")
@@ -102,6 +102,7 @@ def kafka_arrivals(records: DataFrame) -> DataFrame:
         F.col("offset").alias("position"),
         F.lit(None).cast("string").alias("file"),
         F.when(~F.is_valid_utf8(text), NOT_UTF8).alias("fault"),
+        batch_date(),
     )
 
 
@@ -162,6 +163,7 @@ def _of_file(value: Column, fault: Column, position: Column) -> list[Column]:
         position.cast("long").alias("position"),
         F.url_decode(F.replace(F.col("_metadata.file_name"), F.lit("+"), F.lit("%2B"))).alias("file"),
         fault.cast("string").alias("fault"),
+        batch_date(),
     ]
 
 

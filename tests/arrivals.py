@@ -19,6 +19,7 @@ def small_arrivals(spark: SparkSession, values: Sequence[str | None], topic: str
         "position",
         "string(null) file",
         "string(null) fault",
+        "current_date() batch_date",
     )
 
 
