@@ -18,6 +18,7 @@ from serving.compiled.in_spark import ship, with_reasons
 from serving.dead_letters import DeadLetterFolder, DeadLetters, DeadLetterSink, DeadLetterTopic
 from serving.events import events
 from serving.file_account import FileAccount
+from serving.generated_code import GeneratedCode
 from serving.kafka_sink import KafkaSink, kafka_rows
 from serving.lake import LakeSink
 from serving.lean_forest import share_parts
@@ -55,6 +56,7 @@ class StreamPlan:
     stop: threading.Event = field(default_factory=threading.Event)
     query: str = ""
     sinks: list[Sink] = field(default_factory=list)
+    code: GeneratedCode = field(default_factory=GeneratedCode)
     _cold: bool = True
 
     def open(self, query: str) -> None:
@@ -124,7 +126,7 @@ class StreamPlan:
         if isinstance(source, FileOptions):
             files = FileAccount(self.spark, source, self.contract, self.places.checkpoint)
         letters = DeadLetterSink(self.letters(), self.query, files)
-        writer = BatchWriter(self.sinks, report, guard=guard, dead_letters=letters)
+        writer = BatchWriter(self.sinks, report, guard=guard, dead_letters=letters, code=self.code)
         trigger = None if self.options.available_now else self.options.milliseconds("trigger")
         return start_micro_batches(served.work, writer, self.places.checkpoint, trigger)
 

@@ -43,9 +43,10 @@ class ProgressReader:
 
     def read(self, query: StreamingQuery) -> list[Finished]:
         """The batches that were committed since the last call."""
-        reports = []
-        # Newest first, one call each: PySpark's recentProgress would turn 100 of them into objects.
-        for report in reversed(list(query._jsq.recentProgress())):
+        reports, recent = [], query._jsq.recentProgress()
+        # Newest first, and no further than needed: PySpark's recentProgress would turn 100 of them into objects.
+        for place in reversed(range(len(recent))):
+            report = recent[place]
             if report.batchId() <= self._newest:
                 break
             reports.append(json.loads(report.json()))

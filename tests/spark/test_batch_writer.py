@@ -23,6 +23,12 @@ class RowByRow:
 
 
 @pytest.fixture
+def spark(spark):
+    """A session of its own, as every query has: a batch sets it."""
+    return spark.newSession()
+
+
+@pytest.fixture
 def lake(spark, tmp_path):
     return LakeSink(Storage(spark), str(tmp_path / "lake"), "q1")
 
@@ -57,6 +63,14 @@ def test_a_batch_is_counted_whatever_the_sinks(spark, writer, sinks):
     write(scored_rows(spark, {"unknown_categories": 2}, {}, BAD), 7)
     tally = write.tallies[7]
     assert (tally.rows, tally.scored, tally.refused, tally.unknown_categories) == (3, 2, 1, 2)
+
+
+def test_a_batch_after_a_small_one_is_interpreted(spark, writer, sinks):
+    write = writer(*sinks)
+    write(scored_rows(spark, {}), 0)
+    assert spark.conf.get("spark.sql.codegen.factoryMode") != "NO_CODEGEN"
+    write(scored_rows(spark, {}), 1)
+    assert spark.conf.get("spark.sql.codegen.factoryMode") == "NO_CODEGEN"
 
 
 def test_no_batch_is_kept_in_memory_once_it_is_written(spark, writer, sinks):
