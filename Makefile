@@ -38,11 +38,13 @@ archive: setup ## Archive Spark's classes (200 MB, two minutes, once): every com
 
 # Much of a test's time goes into processes that start, one core each: two files at a time take three fifths of it.
 WORKERS ?= 2
+# No test runs for long enough to win back what Java's second compiler takes: a fifth of the processors' time.
+TEST_JAVA ?= -XX:TieredStopAtLevel=1
 
 .PHONY: test
 test: setup ## Run the whole test suite (WORKERS=2 files at a time)
 	-@$(PY) -m pipelines.class_archive  # tests go without it where this Java makes none
-	$(PY) -m pytest --numprocesses $(WORKERS) --dist loadfile
+	SPARK_SUBMIT_OPTS="$(TEST_JAVA)" $(PY) -m pytest --numprocesses $(WORKERS) --dist loadfile
 
 .PHONY: bench
 bench: setup ## Measure batch, online, sweep and training beside their peers (LEADS_CSV=PATH for the real leads)

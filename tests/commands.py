@@ -75,7 +75,8 @@ class Workplace:
     @property
     def environment(self) -> dict[str, str]:
         """The environment of a command."""
-        kept = {k: v for k, v in os.environ.items() if not k.startswith(("LEADS_", "MLFLOW_", "SPARK_", "PYSPARK_"))}
+        ours = ("LEADS_", "MLFLOW_", "SPARK_", "PYSPARK_")
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(ours) or k == "SPARK_SUBMIT_OPTS"}
         return kept | {
             "LEADS_DATA": str(self.data),
             "LEADS_CONTRACT_FILE": str(self.folder / "leads.yaml"),
