@@ -39,7 +39,8 @@ archive: setup ## Archive Spark's classes (200 MB, two minutes, once): every com
 # Much of a test's time goes into processes that start, one core each: two files at a time take three fifths of it.
 WORKERS ?= 2
 # No test runs for long enough to win back what Java's second compiler takes: a fifth of the processors' time.
-TEST_JAVA ?= -XX:TieredStopAtLevel=1
+# Java would keep 48 MB for its code then, which a session of tests outgrows.
+TEST_JAVA ?= -XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m
 
 .PHONY: test
 test: setup ## Run the whole test suite (WORKERS=2 files at a time)

@@ -5,6 +5,9 @@ interfaces of Java, but cannot make a subclass.
 """
 
 import threading
+import zipfile
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -12,19 +15,35 @@ from pyspark.sql import SparkSession
 
 # Once per Java process: Py4J takes classes of one name for one class, and Java keeps what it has loaded.
 _LOADERS: "WeakKeyDictionary[Any, dict[str, Any]]" = WeakKeyDictionary()
+_SENT: "WeakKeyDictionary[Any, set[str]]" = WeakKeyDictionary()
 _LOCK = threading.Lock()
 
 
 def class_loader(spark: SparkSession, source: str) -> Any:
-    """Java's ClassLoader of the classes in `source`, whose parent is Spark's own; they live on this machine alone."""
+    """Java's ClassLoader of the classes in `source`, whose parent is Spark's own, in the driver alone."""
     gateway: Any = spark.sparkContext._gateway
     with _LOCK:
         loaders = _LOADERS.setdefault(gateway, {})
         if source not in loaders:
-            compiler = gateway.jvm.org.codehaus.janino.SimpleCompiler()
-            compiler.cook(source)
-            loaders[source] = compiler.getClassLoader()
+            loaders[source] = _compiled(spark, source).getClassLoader()
         return loaders[source]
+
+
+def send_to_tasks(spark: SparkSession, source: str) -> None:
+    """Let the tasks of a SparkContext read objects of the classes in `source`, wherever they run; once is enough."""
+    context = spark.sparkContext
+    with _LOCK:
+        sent = _SENT.setdefault(context, set())
+        if source in sent:
+            return
+        jar = Path(context._temp_dir, f"classes-{sha256(source.encode()).hexdigest()[:16]}.jar")
+        classes: Any = _compiled(spark, source).getBytecodes()
+        with zipfile.ZipFile(jar, "w") as archive:
+            for name in classes:
+                archive.writestr(f"{name.replace('.', '/')}.class", bytes(classes[name]))
+        java: Any = context._jsc
+        java.addJar(str(jar))
+        sent.add(source)
 
 
 def new_instance(spark: SparkSession, name: str, source: str) -> Any:
@@ -33,3 +52,10 @@ def new_instance(spark: SparkSession, name: str, source: str) -> Any:
     made = class_loader(spark, source).loadClass(name)
     none = gateway.new_array(gateway.jvm.Class, 0), gateway.new_array(gateway.jvm.Object, 0)
     return made.getDeclaredConstructor(none[0]).newInstance(none[1])
+
+
+def _compiled(spark: SparkSession, source: str) -> Any:
+    gateway: Any = spark.sparkContext._gateway
+    compiler: Any = gateway.jvm.org.codehaus.janino.SimpleCompiler()
+    compiler.cook(source)
+    return compiler

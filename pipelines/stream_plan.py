@@ -34,6 +34,7 @@ from serving.settled_plan import settled
 from serving.sinks import ConsoleSink, Sink
 from serving.sources import BadSource, FileOptions, SourceOptions, TopicOptions, arrivals, no_events
 from serving.tally import observed
+from serving.tree_broadcast import broadcast_trees
 from serving.webhook import WebhookSink
 
 # Of a local session in real-time mode, whose tasks wait for events most of the time.
@@ -87,6 +88,7 @@ class StreamPlan:
         """Load and probe a version, and build its plan; raises where it must not serve."""
         model = load_version(self.spark, version)
         share_parts(self.spark, model)
+        broadcast_trees(self.spark, model)
         probe(self.spark, model, version, self.contract)
         explaining = ship(self.spark, load_explaining(version)) if self.options.reasons else None
 
