@@ -14,19 +14,15 @@ from weakref import WeakKeyDictionary
 from pyspark.sql import SparkSession
 
 # Once per Java process: Py4J takes classes of one name for one class, and Java keeps what it has loaded.
-_LOADERS: "WeakKeyDictionary[Any, dict[str, Any]]" = WeakKeyDictionary()
+_COMPILERS: "WeakKeyDictionary[Any, dict[str, Any]]" = WeakKeyDictionary()
 _SENT: "WeakKeyDictionary[Any, set[str]]" = WeakKeyDictionary()
 _LOCK = threading.Lock()
 
 
 def class_loader(spark: SparkSession, source: str) -> Any:
     """Java's ClassLoader of the classes in `source`, whose parent is Spark's own, in the driver alone."""
-    gateway: Any = spark.sparkContext._gateway
     with _LOCK:
-        loaders = _LOADERS.setdefault(gateway, {})
-        if source not in loaders:
-            loaders[source] = _compiled(spark, source).getClassLoader()
-        return loaders[source]
+        return _compiled(spark, source).getClassLoader()
 
 
 def send_to_tasks(spark: SparkSession, source: str) -> None:
@@ -55,7 +51,11 @@ def new_instance(spark: SparkSession, name: str, source: str) -> Any:
 
 
 def _compiled(spark: SparkSession, source: str) -> Any:
+    """The compiler of `source`, which holds its classes; `_LOCK` is held."""
     gateway: Any = spark.sparkContext._gateway
-    compiler: Any = gateway.jvm.org.codehaus.janino.SimpleCompiler()
-    compiler.cook(source)
-    return compiler
+    compilers = _COMPILERS.setdefault(gateway, {})
+    if source not in compilers:
+        compiler = gateway.jvm.org.codehaus.janino.SimpleCompiler()
+        compiler.cook(source)
+        compilers[source] = compiler
+    return compilers[source]

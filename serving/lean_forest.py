@@ -1,7 +1,7 @@
 """A loaded forest in fewer objects: equal leaves and splits are one, and inner nodes drop what only training reads.
 
-Spark puts the forest into every task, so a stream writes and reads all its objects at every batch and epoch's end
-(docs/decisions/0063-a-small-batch-is-planning.md has the figures).
+Every executor of a stream gets and keeps all its objects (serving.tree_broadcast), and every task does where a forest
+is not broadcast (docs/decisions/0063-a-small-batch-is-planning.md has the figures).
 """
 
 import logging

@@ -6,6 +6,7 @@ from pyspark.ml import PipelineModel
 from features.stages import ForestParams, forest_of, pipeline
 from serving.lean_forest import share_parts
 from tests.leads import small_contract, small_leads
+from tests.loaded_forests import in_a_task, predictions
 
 
 @pytest.fixture(scope="module")
@@ -22,51 +23,39 @@ def saved(spark, leads, tmp_path_factory):
     return where
 
 
-def serialized(spark, model):
-    """The bytes that go to a task."""
-    jvm = spark._jvm
-    serializer = jvm.org.apache.spark.SparkEnv.get().closureSerializer().newInstance()
-    return serializer.serialize(forest_of(model)._java_obj, jvm.scala.reflect.ClassTag.Any()).limit()
-
-
-def scores(model, leads):
-    rows = model.transform(leads).select("Number", "rawPrediction", "probability", "prediction").collect()
-    return sorted((row["Number"], *row["rawPrediction"], *row["probability"], row["prediction"]) for row in rows)
-
-
 def test_every_score_stays_the_same_bit_by_bit(spark, leads, saved):
     model = PipelineModel.load(saved)
-    before = scores(model, leads)
+    before = predictions(model, leads)
     share_parts(spark, model)
-    assert scores(model, leads) == before
+    assert predictions(model, leads) == before
 
 
 def test_less_goes_to_every_task(spark, saved):
     model = PipelineModel.load(saved)
-    before = serialized(spark, model)
+    before = in_a_task(spark, model)
     share_parts(spark, model)
-    assert serialized(spark, model) < 0.9 * before
+    assert in_a_task(spark, model) < 0.9 * before
 
 
 def test_sharing_twice_changes_nothing_more(spark, leads, saved):
     model = PipelineModel.load(saved)
     share_parts(spark, model)
-    once, before = serialized(spark, model), scores(model, leads)
+    once, before = in_a_task(spark, model), predictions(model, leads)
     share_parts(spark, model)
-    assert (serialized(spark, model), scores(model, leads)) == (once, before)
+    assert (in_a_task(spark, model), predictions(model, leads)) == (once, before)
 
 
 def test_a_forest_that_numbers_its_leaves_is_left_as_it_is(spark, saved):
     model = PipelineModel.load(saved)
     forest_of(model).setLeafCol("leaf")
-    before = serialized(spark, model)
+    before = in_a_task(spark, model)
     share_parts(spark, model)
-    assert serialized(spark, model) == before
+    assert in_a_task(spark, model) == before
 
 
 def test_a_tree_that_is_one_leaf_is_no_fault(spark, leads):
     fields = small_contract().feature_set("available")
     model = pipeline(fields, ForestParams(trees=2, depth=1, min_instances=600), "Bought").fit(leads)
-    before = scores(model, leads)
+    before = predictions(model, leads)
     share_parts(spark, model)
-    assert scores(model, leads) == before
+    assert predictions(model, leads) == before

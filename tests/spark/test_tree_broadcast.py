@@ -3,10 +3,11 @@
 import pytest
 from pyspark.ml import PipelineModel
 
-from features.stages import ForestParams, forest_of, pipeline
+from features.stages import ForestParams, pipeline
 from serving.lean_forest import share_parts
 from serving.tree_broadcast import SOURCE, broadcast_trees
 from tests.leads import small_contract, small_leads
+from tests.loaded_forests import in_a_task, predictions
 
 
 @pytest.fixture(scope="module")
@@ -23,18 +24,6 @@ def saved(spark, leads, tmp_path_factory):
     return lambda trees=20: PipelineModel.load(str(folder / str(trees)))
 
 
-def in_a_task(spark, model):
-    """The bytes of the forest in a task."""
-    jvm = spark._jvm
-    serializer = jvm.org.apache.spark.SparkEnv.get().closureSerializer().newInstance()
-    return serializer.serialize(forest_of(model)._java_obj, jvm.scala.reflect.ClassTag.Any()).limit()
-
-
-def scores(model, leads):
-    rows = model.transform(leads).select("Number", "rawPrediction", "probability", "prediction").collect()
-    return sorted((row["Number"], *row["rawPrediction"], *row["probability"], row["prediction"]) for row in rows)
-
-
 def jars(spark):
     listed = spark.sparkContext._jsc.sc().listJars()
     return [listed.apply(i) for i in range(listed.size())]
@@ -42,17 +31,17 @@ def jars(spark):
 
 def test_every_score_stays_the_same_bit_by_bit(spark, leads, saved):
     model = saved()
-    before = scores(model, leads)
+    before = predictions(model, leads)
     broadcast_trees(spark, model)
-    assert scores(model, leads) == before
+    assert predictions(model, leads) == before
 
 
 def test_scores_stay_where_the_parts_of_the_forest_are_shared_before(spark, leads, saved):
     model = saved()
-    before = scores(model, leads)
+    before = predictions(model, leads)
     share_parts(spark, model)
     broadcast_trees(spark, model)
-    assert scores(model, leads) == before
+    assert predictions(model, leads) == before
 
 
 def test_a_task_carries_places_and_no_trees(spark, saved):
@@ -66,9 +55,9 @@ def test_a_task_carries_places_and_no_trees(spark, saved):
 def test_a_tree_is_broadcast_once(spark, leads, saved):
     model = saved()
     broadcast_trees(spark, model)
-    once, before = in_a_task(spark, model), scores(model, leads)
+    once, before = in_a_task(spark, model), predictions(model, leads)
     broadcast_trees(spark, model)
-    assert (in_a_task(spark, model), scores(model, leads)) == (once, before)
+    assert (in_a_task(spark, model), predictions(model, leads)) == (once, before)
 
 
 def test_tasks_are_sent_the_classes_once_for_all_models(spark, saved):
@@ -81,6 +70,6 @@ def test_tasks_are_sent_the_classes_once_for_all_models(spark, saved):
 def test_a_forest_that_this_spark_keeps_otherwise_goes_with_every_task(spark, leads, saved, monkeypatch):
     monkeypatch.setattr("serving.tree_broadcast.SOURCE", SOURCE.replace("model.trees()", "model.groves()"))
     model = saved()
-    before, whole = scores(model, leads), in_a_task(spark, model)
+    before, whole = predictions(model, leads), in_a_task(spark, model)
     broadcast_trees(spark, model)
-    assert (scores(model, leads), in_a_task(spark, model)) == (before, whole)
+    assert (predictions(model, leads), in_a_task(spark, model)) == (before, whole)
