@@ -3,6 +3,8 @@
 import json
 import posixpath
 import re
+import uuid
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -168,17 +170,24 @@ class Storage:
 
     def _write_json(self, uri: str, content: dict[str, Any]) -> None:
         fs, path = self._open(uri)
-        part = self._path(posixpath.join(posixpath.dirname(uri), f"._{posixpath.basename(uri)}.part"))
-        stream = fs.create(part, True)
-        try:
-            stream.write(bytearray(json.dumps(content, indent=2, sort_keys=True).encode("utf-8")))
-        finally:
-            stream.close()
+        # Of a name of its own: of two processes that write the same file, neither renames what the other is writing.
+        name = f"._{posixpath.basename(uri)}.{uuid.uuid4().hex}.part"
+        part = self._path(posixpath.join(posixpath.dirname(uri), name))
         modes = self._gateway.new_array(self._rename, 1)
         modes[0] = self._rename.OVERWRITE
-        self._file_context.getFileContext(fs.getUri(), self._conf).rename(
-            fs.makeQualified(part), fs.makeQualified(path), modes
-        )
+        try:
+            stream = fs.create(part, True)
+            try:
+                stream.write(bytearray(json.dumps(content, indent=2, sort_keys=True).encode("utf-8")))
+            finally:
+                stream.close()
+            self._file_context.getFileContext(fs.getUri(), self._conf).rename(
+                fs.makeQualified(part), fs.makeQualified(path), modes
+            )
+        except Py4JJavaError:
+            with suppress(Py4JJavaError):  # the first failure is the one to tell
+                fs.delete(part, False)
+            raise
 
     def _path(self, uri: str) -> Any:
         return self._new_path(uri)
