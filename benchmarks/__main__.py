@@ -23,6 +23,7 @@ from benchmarks import original
 from benchmarks.batch import batch_table, on_one_thread
 from benchmarks.batch_sizes import batch_size_table
 from benchmarks.compiled import drawn_leads
+from benchmarks.log_model import log_model_table
 from benchmarks.online import online_table
 from benchmarks.reasons import reasons_table
 from benchmarks.report import Table, publish
@@ -48,6 +49,7 @@ class Part(StrEnum):
     BATCH = "batch"
     FOREST = "forest"
     REASONS = "reasons"
+    LOG_MODEL = "log_model"
     SCALING = "scaling"
     MICRO_BATCH = "micro_batch"
     ONLINE = "online"
@@ -70,6 +72,7 @@ def main(
             Part.BATCH: lambda: bench.batch(rows),
             Part.FOREST: bench.forest,
             Part.REASONS: bench.reasons,
+            Part.LOG_MODEL: bench.log_model,
             Part.SCALING: lambda: bench.scaling(largest),
             Part.MICRO_BATCH: lambda: [batch_size_table(place, bench.leads, bench.contract)],
             Part.ONLINE: bench.online,
@@ -126,6 +129,11 @@ class Bench:
     def reasons(self) -> list[Table]:
         """Leads per second with reasons."""
         return [reasons_table(self.spark, self.leads, self.contract, self.scorer)]
+
+    def log_model(self) -> list[Table]:
+        """What logging a model takes."""
+        fields, model = self.contract.feature_set("available"), load_version(self.spark, self.version)
+        return [log_model_table(self.spark, model, fields, self.data.test)]
 
     def scaling(self, largest: int) -> list[Table]:
         """Cost over rows and cores."""

@@ -28,6 +28,7 @@ from features.errors import LeadScoringError
 from pipelines.settings import CODE, HOME, Settings
 
 if TYPE_CHECKING:  # matplotlib and Spark ML take two seconds, which commands without them do without
+    import pandas as pd
     from matplotlib.figure import Figure
     from pyspark.ml import PipelineModel
     from pyspark.sql import DataFrame
@@ -139,17 +140,12 @@ class LoggedModel:
 def log_model(model: "PipelineModel", fields: tuple[LeadField, ...], example: "DataFrame") -> LoggedModel:
     """Log a fitted pipeline by mlflow.spark with signature, an input example of five leads and pinned requirements.
 
-    `example` holds leads; five of those with the most answers are stored, because MLflow scores them and a column
-    without any value has no type. Naming the requirements saves MLflow a 20-second inference of them. MLflow would
-    load the saved model and score the example once more, for half of the time that logging takes: the gate loads every
-    candidate and scores far more leads.
+    `example` holds leads, of which five are stored. Naming the requirements saves MLflow a 20-second inference of them.
+    MLflow would load the saved model and score the example once more, for half of the time that logging takes: the gate
+    loads every candidate and scores far more leads.
     """
-    from pyspark.sql import functions as F
-
     start = time.monotonic()
-    names = [f.name for f in fields]
-    unanswered = reduce(operator.add, (F.col(name).isNull().cast("int") for name in names))
-    rows = example.select(*names).orderBy(unanswered, *names).limit(5).toPandas()
+    rows = input_example(example, fields)
     with tempfile.TemporaryDirectory(prefix="lead-scoring-") as scratch, warnings.catch_warnings(), _example_as_it_is():
         warnings.simplefilter("ignore")
         logged = mlflow.spark.log_model(
@@ -161,6 +157,15 @@ def log_model(model: "PipelineModel", fields: tuple[LeadField, ...], example: "D
             dfs_tmpdir=os.environ.get("MLFLOW_DFS_TMP", scratch),
         )
     return LoggedModel(logged.model_uri, time.monotonic() - start)
+
+
+def input_example(leads: "DataFrame", fields: tuple[LeadField, ...]) -> "pd.DataFrame":
+    """Five of the leads with the most answers: of a column without any value MLflow knows no type."""
+    from pyspark.sql import functions as F
+
+    names = [f.name for f in fields]
+    unanswered = reduce(operator.add, (F.col(name).isNull().cast("int") for name in names))
+    return leads.select(*names).orderBy(unanswered, *names).limit(5).toPandas()
 
 
 @contextlib.contextmanager
