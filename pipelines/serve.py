@@ -12,6 +12,7 @@ import uvicorn
 from pipelines.commands import run_command
 from pipelines.settings import Settings
 from pipelines.tracking import connect
+from serving.away import Away
 from serving.online import Online, app, ready
 from serving.queries import parse_trigger
 from serving.registry import PRODUCTION, ResolvedVersion, resolve
@@ -38,7 +39,9 @@ def serve(
         return resolve(connect(settings), settings.model_name, version)
 
     with _listening(host, port) as listening:
-        first = ready(await_registry(named, longest, journal.say, threading.Event()))
+        never = threading.Event()
+        named_first = await_registry(named, longest, journal.say, never)
+        first = await_registry(lambda: ready(named_first), longest, journal.say, never, Away)
         watch = None
         if not version.isdecimal():
             watch = Watch(named, lambda found: ready(found, first.work), first.version, every, journal.say)

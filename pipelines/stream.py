@@ -12,7 +12,7 @@ from typing import Annotated
 import mlflow
 import typer
 from mlflow.exceptions import MlflowException
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from rich.console import Console
 
 from features.storage import Storage
@@ -29,6 +29,7 @@ from pipelines.stream_plan import (
     session_settings,
 )
 from pipelines.tracking import TrackingUnreachable, connect, tracked_run
+from serving.away import Away, is_away
 from serving.model_copies import remove_abandoned
 from serving.ownership import bind
 from serving.queries import Batch, Mode
@@ -38,7 +39,7 @@ from serving.runtime.journal import Journal, LogTo
 from serving.runtime.lease import lease
 from serving.runtime.status import Metrics, Status
 from serving.runtime.supervisor import Supervisor, Totals
-from serving.runtime.watch import Answer, Watch, await_registry
+from serving.runtime.watch import Answer, Served, Watch, await_registry
 from serving.sources import FileFormat
 
 # A client of MLflow that asks seven times, two minutes each, would hold up a stop while the registry is down.
@@ -139,32 +140,32 @@ def run_stream(
     check(options, connections)
     journal = Journal.to(LogTo.OFF if report else options.log)
 
-    def awaited(ask: Callable[[], Answer]) -> Answer:
-        return await_registry(ask, options.seconds("registry_wait"), journal.say, stop)
+    def awaited(ask: Callable[[], Answer], silence: type[Exception] = Exception) -> Answer:
+        return await_registry(ask, options.seconds("registry_wait"), journal.say, stop, silence)
 
     awaited(lambda: connect(settings))
     places = places_of(spark, settings, options)
     letters = dead_letter_folder(spark, settings, options)
     plan = StreamPlan(spark, settings.contract(), options, connections, places, letters, console or Console(), stop)
     recorded = {"source": places.source, "output": places.output, "checkpoint": places.checkpoint}
-    with _lenient_run(settings, {**options.model_dump(mode="json"), **recorded}, journal) as run:
+    with _lenient_run(settings, {**options.model_dump(mode="json"), **recorded}, journal, awaited) as run:
         refuse_missing_folder(spark, places, options)
         if options.mode is Mode.REAL_TIME:
             refuse_few_slots(spark, plan.source)
         version = awaited(lambda: resolve(connect(settings), settings.model_name, options.version))
         mlflow.set_tags({"model_name": version.name, "model_version": str(version.version)})
-        totals = _serve(plan, settings, version, journal, report or (lambda batch: None))
+        for left in remove_abandoned(Storage(spark)):
+            journal.say("removed", abandoned=left)
+        served = awaited(lambda: plan.ready(version), Away)
+        totals = _serve(plan, settings, served, journal, report or (lambda batch: None))
         return _summary(run.info.run_id, totals, places.output, journal)
 
 
 def _serve(
-    plan: StreamPlan, settings: Settings, version: ResolvedVersion, journal: Journal, report: Callable[[Batch], None]
+    plan: StreamPlan, settings: Settings, served: Served[DataFrame], journal: Journal, report: Callable[[Batch], None]
 ) -> Totals:
     """Hold the checkpoint, and keep a query running on it."""
-    options, storage = plan.options, Storage(plan.spark)
-    for left in remove_abandoned(storage):
-        journal.say("removed", abandoned=left)
-    served = plan.ready(version)
+    options, storage, version = plan.options, Storage(plan.spark), served.version
     status = Status(options.seconds("stuck_after") + _longest_batch(options))
     metrics = Metrics(status)
 
@@ -220,12 +221,28 @@ def stop_on_signals() -> Iterator[threading.Event]:
 
 
 @contextmanager
-def _lenient_run(settings: Settings, params: dict[str, object], journal: Journal) -> Iterator[mlflow.ActiveRun]:
-    """A tracked run whose own end may fail: a registry that is down must not turn a good stop into a bad one."""
-    ended = False
+def _lenient_run(
+    settings: Settings, params: dict[str, object], journal: Journal, awaited: Callable[..., mlflow.ActiveRun]
+) -> Iterator[mlflow.ActiveRun]:
+    """A tracked run that is waited for, and whose own end may fail.
+
+    A registry that is down must not turn a good stop into a bad one.
+    """
+    ended, taken_over = False, os.environ.get("MLFLOW_RUN_ID")
+
+    def opened() -> mlflow.ActiveRun:
+        if taken_over:  # a try before this one may have used it up
+            os.environ["MLFLOW_RUN_ID"] = taken_over
+        try:
+            return held.enter_context(tracked_run(settings, "stream", params))
+        except MlflowException as error:
+            if is_away(error):
+                raise Away(str(error)) from error
+            raise
+
     try:
-        with tracked_run(settings, "stream", params) as run:
-            yield run
+        with ExitStack() as held:
+            yield awaited(opened, Away)
             ended = True
     except MlflowException as error:
         if not ended:

@@ -8,6 +8,7 @@ from pyspark.ml import PipelineModel
 from pyspark.sql import SparkSession
 
 from features.storage import Storage
+from serving.away import Away, is_away
 from serving.errors import ServingError
 from serving.model_copies import local_copy, shared_copy
 from serving.registry import ResolvedVersion
@@ -15,6 +16,10 @@ from serving.registry import ResolvedVersion
 
 class ModelUnreadable(ServingError):
     """The artifact of a registry version is missing or damaged, or is not a Spark pipeline."""
+
+
+class StoreAway(ModelUnreadable, Away):
+    """The artifact store of a registry version does not answer."""
 
 
 class SignatureMissing(ServingError):
@@ -31,7 +36,8 @@ def load_pipeline(spark: SparkSession, uri: str, called: str) -> PipelineModel:
 
     The artifact is downloaded to a temporary folder of its own (TMPDIR; on a cluster whose default file system
     is not local, also to MLFLOW_DFS_TMP). Both copies are gone on return: Spark has read every stage into memory
-    by then. ModelUnreadable, which names the model as `called`, where the artifact is missing or damaged.
+    by then. ModelUnreadable, which names the model as `called`, where the artifact is missing or damaged; StoreAway,
+    which is one, where its store does not answer.
     """
     # MLflow says at INFO that a models:/ address is no path, on every load.
     logging.getLogger("mlflow.spark").setLevel(logging.WARNING)
@@ -40,7 +46,7 @@ def load_pipeline(spark: SparkSession, uri: str, called: str) -> PipelineModel:
         try:
             model = mlflow.spark.load_model(uri, dfs_tmpdir=dfs_copy, dst_path=folder)
         except Exception as error:  # MLflow, Hadoop, Py4J and the JSON reader each raise their own
-            raise ModelUnreadable(_unreadable(called, error)) from error
+            raise _unreadable(called, error) from error
         finally:
             Storage(spark).delete(dfs_copy)
     if not isinstance(model, PipelineModel):
@@ -69,7 +75,7 @@ def typed_columns(version: ResolvedVersion) -> dict[str, str]:
             path = mlflow.artifacts.download_artifacts(artifact_uri=f"{version.uri}/MLmodel", dst_path=folder)
             signature = mlflow.models.Model.load(path).signature
         except (MlflowException, OSError, ValueError) as error:
-            raise ModelUnreadable(_unreadable(f"{version.name} version {version.version}", error)) from error
+            raise _unreadable(f"{version.name} version {version.version}", error) from error
     if signature is None or not signature.inputs:
         raise SignatureMissing(
             f"{version.name} version {version.version} was logged without a signature, so the columns it takes are "
@@ -78,9 +84,13 @@ def typed_columns(version: ResolvedVersion) -> dict[str, str]:
     return {spec.name: str(getattr(spec.type, "name", spec.type)) for spec in signature.inputs.inputs}
 
 
-def _unreadable(called: str, error: Exception) -> str:
-    said = str(error).strip().splitlines() or [type(error).__name__]
-    return (
+def _unreadable(called: str, error: Exception) -> ModelUnreadable:
+    said = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+    if is_away(error):
+        return StoreAway(
+            f"{called} cannot be loaded: its artifact store does not answer ({said}). Start it, or correct its address."
+        )
+    return ModelUnreadable(
         f"{called} cannot be loaded: its artifact is missing or "
-        f"damaged ({said[0][:300]}). Restore the artifact store, or serve another version (`mlflow run . -e rollback`)."
+        f"damaged ({said}). Restore the artifact store, or serve another version (`mlflow run . -e rollback`)."
     )

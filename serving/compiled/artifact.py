@@ -6,7 +6,8 @@ from pathlib import Path
 import mlflow
 from mlflow.exceptions import MlflowException
 
-from serving.compiled.errors import CompiledUnreadable
+from serving.away import is_away
+from serving.compiled.errors import CompiledAway, CompiledUnreadable
 from serving.compiled.paths import refuse_unexplainable
 from serving.compiled.scorer import CompiledScorer
 from serving.errors import ServingError
@@ -41,7 +42,11 @@ def load_explaining(version: ResolvedVersion, threads: int = 1) -> CompiledScore
 
 
 def load_compiled(version: ResolvedVersion, threads: int = 1) -> CompiledScorer:
-    """Load the compiled artifact of a version; NotCompiled where it has none, CompiledUnreadable where it is gone."""
+    """Load the compiled artifact of a version.
+
+    NotCompiled where it has none, CompiledUnreadable where it is gone; CompiledAway, which is one, where its store does
+    not answer.
+    """
     if not has_compiled(version):
         raise NotCompiled(
             f"{version.name} version {version.version} has no compiled scorer "
@@ -52,8 +57,9 @@ def load_compiled(version: ResolvedVersion, threads: int = 1) -> CompiledScorer:
         try:
             folder = mlflow.artifacts.download_artifacts(artifact_uri=address, dst_path=scratch)
         except (MlflowException, OSError) as error:
-            raise CompiledUnreadable(
+            kind, remedy = (CompiledAway, "Start") if is_away(error) else (CompiledUnreadable, "Restore")
+            raise kind(
                 f"the compiled scorer of {version.name} version {version.version} cannot be read from {address}: "
-                f"{str(error)[:200]}. Restore the artifact store, or score with engine=spark."
+                f"{str(error)[:200]}. {remedy} the artifact store, or score with engine=spark."
             ) from error
         return CompiledScorer.load(Path(folder) / "artifacts" / FOLDER, threads)

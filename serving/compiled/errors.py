@@ -1,5 +1,6 @@
 """Errors of the compiled scorer."""
 
+from serving.away import Away
 from serving.errors import ServingError
 
 
@@ -9,6 +10,10 @@ class CannotCompile(ServingError):
 
 class CompiledUnreadable(ServingError):
     """A compiled artifact is missing or damaged, or was written by another release."""
+
+
+class CompiledAway(CompiledUnreadable, Away):
+    """The artifact store of a compiled artifact does not answer."""
 
 
 class BadLead(ServingError):

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Generic, Self, TypeVar
 
+from serving.away import Away
 from serving.errors import ServingError
 from serving.registry import NoSuchAlias, NoSuchModel, NoSuchVersion, ResolvedVersion
 
@@ -17,7 +18,7 @@ Work = TypeVar("Work")
 
 
 class RegistryDown(ServingError):
-    """The registry did not answer for as long as a start may wait."""
+    """The registry, or its artifact store, did not answer for as long as a start may wait."""
 
 
 @dataclass(frozen=True)
@@ -47,20 +48,24 @@ Resolve = Callable[[], ResolvedVersion]
 
 
 def await_registry(
-    ask: Callable[[], Answer], longest: float, say: Callable[..., None], stop: threading.Event
+    ask: Callable[[], Answer],
+    longest: float,
+    say: Callable[..., None],
+    stop: threading.Event,
+    silence: type[Exception] = Exception,
 ) -> Answer:
-    """What the registry answers, asked again at growing intervals while it does not.
+    """What the registry or its artifact store answers, asked again at growing intervals while it does not.
 
-    RegistryDown after `longest` seconds, or soon after `stop` is set. Our own errors about what the registry holds
-    are an answer, and raised at once.
+    RegistryDown after `longest` seconds, or soon after `stop` is set. No answer is an error of the kind `silence`, but
+    our own errors about what the registry holds are one, and raised at once; of these, Away alone is none.
     """
     end, pause = time.monotonic() + longest, FIRST_WAIT_SECONDS
     while True:
         try:
             return ask()
-        except ServingError:
-            raise
-        except Exception as error:  # MLflow, requests, SQLAlchemy and the network each raise their own
+        except silence as error:  # MLflow, requests, SQLAlchemy and the network each raise their own
+            if isinstance(error, ServingError) and not isinstance(error, Away):
+                raise
             left = end - time.monotonic()
             if stop.is_set():
                 raise RegistryDown(f"asked to stop before the registry answered ({one_line(error)}).") from error

@@ -87,11 +87,16 @@ def test_after_the_checkpoint_was_lost_a_new_one_doubles_nothing_in_postgresql(t
 
 
 @pytest.fixture
-def registry(trial: Trial, monkeypatch: pytest.MonkeyPatch) -> Iterator[MlflowServer]:
-    """MLflow's server on the trial's own store, running, asked as patiently as the command `stream` asks."""
-    before = mlflow.get_tracking_uri()
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow asks its server as patiently as in the command `stream`."""
     for name, value in MLFLOW_PATIENCE.items():
         monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def registry(trial: Trial, patience: None) -> Iterator[MlflowServer]:
+    """MLflow's server on the trial's own store, running."""
+    before = mlflow.get_tracking_uri()
     with MlflowServer(trial.place.folder) as server:
         mlflow.set_tracking_uri(server.uri)
         yield server
@@ -134,6 +139,31 @@ def test_a_stream_that_starts_before_its_registry_waits_for_it(trial, registry):
     with in_background(trial, registry_wait="4 minutes") as thread:
         time.sleep(1)  # it asks in vain
         registry.start()
+        until(stores_all(trial), thread)
+    trial.assert_every_event_once()
+
+
+@pytest.fixture
+def stored_apart(trial: Trial, patience: None) -> Iterator[MlflowServer]:
+    """A server that holds the files of the version in Production, and nothing else; it does not run yet."""
+    store, client, name = MlflowServer(trial.folder / "store"), mlflow.MlflowClient(), trial.settings.model_name
+    files = Path(store.folder, "artifacts", "model")
+    files.mkdir(parents=True)
+    mlflow.artifacts.download_artifacts(f"models:/{name}/1", dst_path=str(files))
+    address = f"{store.uri}/api/2.0/mlflow-artifacts/artifacts/model"
+    made = client.create_model_version(name, address, tags=client.get_model_version(name, "1").tags).version
+    client.set_registered_model_alias(name, "Production", made)
+    yield store
+    store.stop()
+    client.set_registered_model_alias(name, "Production", "1")
+    client.delete_model_version(name, made)
+
+
+def test_a_stream_that_starts_before_its_artifact_store_waits_for_it(trial, stored_apart, capsys):
+    trial.send(40)
+    with in_background(trial, registry_wait="4 minutes", quiet=False) as thread:
+        until(lambda: "its artifact store does not answer" in capsys.readouterr().out, thread)
+        stored_apart.start()
         until(stores_all(trial), thread)
     trial.assert_every_event_once()
 

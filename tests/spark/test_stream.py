@@ -12,6 +12,7 @@ from pathlib import Path
 
 import mlflow
 import pytest
+from mlflow.exceptions import MlflowException
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 from rich.console import Console
@@ -206,6 +207,25 @@ def test_a_refused_start_is_on_record_in_its_run(spark, settings):
     run = mlflow.search_runs(experiment_names=[settings.experiment], max_results=1, output_format="list")[0]
     assert run.info.status == "FAILED"
     assert "not a folder" in run.data.tags["error"]
+
+
+def test_a_run_that_its_store_does_not_take_at_first_is_the_one_that_was_asked_for(spark, settings, monkeypatch):
+    experiment = mlflow.MlflowClient().get_experiment_by_name(settings.experiment)
+    run = mlflow.MlflowClient().create_run(experiment.experiment_id).info.run_id
+    monkeypatch.setenv("MLFLOW_RUN_ID", run)
+    monkeypatch.setattr("serving.runtime.watch.FIRST_WAIT_SECONDS", 0.01)
+    set_tags, tries = mlflow.set_tags, []
+
+    def away_at_first(tags):
+        tries.append(tags)
+        if len(tries) == 1:
+            raise MlflowException("Max retries exceeded with url: /api/2.0/mlflow/runs/log-batch")
+        set_tags(tags)
+
+    monkeypatch.setattr("pipelines.tracking.mlflow.set_tags", away_at_first)
+    assert run_to_end(spark, settings).run_id == run
+    assert len(tries) > 1
+    assert mlflow.get_run(run).info.status == "FINISHED"
 
 
 def test_an_empty_source_has_nothing_to_score(spark, settings):

@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from serving.away import Away
 from serving.errors import ServingError
 from serving.registry import NoSuchAlias, ResolvedVersion
 from serving.runtime.watch import RegistryDown, Served, Watch, await_registry
@@ -182,6 +183,26 @@ def test_what_the_registry_answers_is_not_waited_for():
 
     with pytest.raises(NoSuchAlias):
         await_registry(gone, 60, lambda event, **fields: None, threading.Event())
+
+
+def test_a_store_that_is_away_is_waited_for():
+    answers: list[Exception | int] = [Away("no answer"), 7]
+
+    def ask() -> int:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    assert await_registry(ask, 60, lambda event, **fields: None, threading.Event(), Away) == 7
+
+
+def test_what_is_no_silence_is_raised_at_once():
+    def broken() -> int:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await_registry(broken, 60, lambda event, **fields: None, threading.Event(), Away)
 
 
 def test_a_stop_ends_the_wait_for_a_registry():
