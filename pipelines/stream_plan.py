@@ -114,11 +114,10 @@ class StreamPlan:
         over from another while events arrive is run once, so that its code is compiled beside the other's query.
         """
         rounds = WARM_ROUNDS[self.options.mode] if self._cold else WARM_ROUNDS_OF_RELOAD
-        self._cold = False
-        if rounds:
-            nothing = settled(no_events(self.spark), scores)  # once, as the query's own
         for _ in range(rounds):
-            self._sent(nothing).write.format("noop").mode("overwrite").save()
+            nothing = self._sent(settled(no_events(self.spark), scores))
+            nothing.write.format("noop").mode("overwrite").save()
+        self._cold = False
 
     def start(self, served: Served[DataFrame], guard: Callable[[], None], report: Callable[[Batch], None]) -> Running:
         """Start the query of a version. `guard` and `report` are those of BatchWriter, for micro-batches."""
