@@ -28,7 +28,9 @@ def serve(
     port: Annotated[int, typer.Option(min=0, max=65535, help="where to listen; 0 takes a free port")] = PORT,
     host: Annotated[str, typer.Option(help="address to listen on")] = HOST,
     poll: Annotated[str, typer.Option(help="how often the alias is looked at")] = "5 seconds",
-    registry_wait: Annotated[str, typer.Option(help="how long to wait for the registry at the start")] = "1 minute",
+    registry_wait: Annotated[
+        str, typer.Option(help="how long to wait for the registry and the artifact store at the start")
+    ] = "1 minute",
     log: Annotated[LogTo, typer.Option(help="where the lines of the log go")] = LogTo.STDOUT,
 ) -> None:
     """Answer POST /score until SIGTERM or Ctrl-C; a promotion takes effect without a restart."""

@@ -53,7 +53,7 @@ class StreamOptions(BaseModel, frozen=True, extra="forbid"):
     reasons: bool = Field(False, description="tell why each lead has its score; micro-batch mode alone")
     version: str = Field("Production", min_length=1, description="alias (watched) or number of the model version")
     poll: str = Field("5 seconds", description="time between two looks at the alias")
-    registry_wait: str = Field("5 minutes", description="longest wait for a registry that is down at the start")
+    registry_wait: str = Field("5 minutes", description="longest wait at the start for a registry or artifact store")
     drain: str = Field("75 seconds", description="longest wait for the end of a batch or epoch when stopped")
     stuck_after: str = Field("10 minutes", description="a batch or epoch that takes longer makes /readyz say no")
     log: LogTo = Field(LogTo.STDOUT, description="where the JSON line of every batch goes: stdout, stderr or off")
