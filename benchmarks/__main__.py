@@ -132,8 +132,8 @@ class Bench:
 
     def log_model(self) -> list[Table]:
         """What logging a model takes."""
-        fields, model = self.contract.feature_set("available"), load_version(self.spark, self.version)
-        return [log_model_table(self.spark, model, fields, self.data.test)]
+        fields = self.contract.feature_set("available")
+        return [log_model_table(self.spark, self.peer, fields, self.data.test)]
 
     def scaling(self, largest: int) -> list[Table]:
         """Cost over rows and cores."""
