@@ -1,4 +1,4 @@
-"""The micro-batch stream: every lead once, whose folders are whose, and ends that lose nothing."""
+"""The micro-batch stream: every lead once, and ends that lose nothing."""
 
 import io
 import json
@@ -22,8 +22,7 @@ from pipelines.redrive import run_redrive
 from pipelines.settings import Settings
 from pipelines.stream import StreamSummary, run_stream
 from pipelines.stream_options import StreamOptions
-from serving.ownership import MARKER, Entangled, NotOurs, OtherQuery, Places, bind
-from serving.queries import BadTrigger, Batch, Durations, parse_trigger
+from serving.queries import Batch
 from serving.runtime.lease import CheckpointInUse, FileLock
 from serving.sources import BadSource
 from tests.leads import SMALL, small_leads
@@ -266,112 +265,6 @@ def test_a_log_line_is_written_for_every_batch(spark, settings, capsys):
         (number, 1, PER_FILE, 0) for number in range(FILES)
     ]
     assert all(b["latency_ms"]["p50"] is not None and b["durations"]["addBatch"] > 0 for b in batches)
-
-
-@pytest.fixture
-def places(tmp_path: Path) -> Places:
-    return Places(*(f"file:{tmp_path}/{name}" for name in ("source", "output", "checkpoint")))
-
-
-def path_of(uri: str) -> Path:
-    return Path(uri.removeprefix("file:"))
-
-
-def test_the_same_places_make_the_same_query_again(spark, places):
-    assert bind(Storage(spark), places, "m") == bind(Storage(spark), places, "m")
-
-
-def test_a_full_output_folder_without_our_marker_is_not_written_to(spark, places):
-    path_of(places.output).mkdir()
-    (path_of(places.output) / "precious.txt").write_text("mine")
-    with pytest.raises(NotOurs, match="was not written here"):
-        bind(Storage(spark), places, "m")
-    assert not path_of(places.checkpoint).exists()
-
-
-def test_a_full_checkpoint_folder_without_our_marker_is_not_used(spark, places):
-    (path_of(places.checkpoint) / "offsets").mkdir(parents=True)
-    with pytest.raises(NotOurs, match="was not written here"):
-        bind(Storage(spark), places, "m")
-
-
-def test_a_lost_checkpoint_is_not_made_anew_for_an_output_with_scores(spark, places):
-    bind(Storage(spark), places, "m")
-    shutil.rmtree(path_of(places.checkpoint))
-    with pytest.raises(OtherQuery, match=r"is gone; a new one would score every lead again\. Name a new output"):
-        bind(Storage(spark), places, "m")
-
-
-def test_an_output_is_refused_to_a_second_checkpoint(spark, places):
-    bind(Storage(spark), places, "m")
-    second = Places(places.source, places.output, f"{places.checkpoint}-2")
-    with pytest.raises(OtherQuery, match="is written by the query with the checkpoint"):
-        bind(Storage(spark), second, "m")
-
-
-def test_a_checkpoint_copied_over_another_querys_is_found_out(spark, places):
-    bind(Storage(spark), places, "m")
-    marker = path_of(places.checkpoint) / MARKER
-    marker.with_name(f".{MARKER}.crc").unlink(missing_ok=True)
-    marker.write_text(marker.read_text().replace('"id": "', '"id": "0'))
-    with pytest.raises(OtherQuery, match="a checkpoint of another query"):
-        bind(Storage(spark), places, "m")
-
-
-@pytest.mark.parametrize("changed", ["source", "output"])
-def test_a_checkpoint_is_refused_to_another_source_or_output(spark, places, changed):
-    bind(Storage(spark), places, "m")
-    other = Places(**{**vars(places), changed: f"{getattr(places, changed)}-2"})
-    with pytest.raises(OtherQuery, match=f"its {changed} is"):
-        bind(Storage(spark), other, "m")
-
-
-def test_scores_that_vanished_under_a_checkpoint_are_reported(spark, places):
-    bind(Storage(spark), places, "m")
-    shutil.rmtree(path_of(places.output))
-    (path_of(places.checkpoint) / "commits").mkdir()
-    (path_of(places.checkpoint) / "commits" / "0").write_text("v1\n{}")
-    with pytest.raises(OtherQuery, match="are gone from"):
-        bind(Storage(spark), places, "m")
-
-
-def test_a_kill_between_the_two_markers_is_mended(spark, places):
-    bind(Storage(spark), places, "m")
-    shutil.rmtree(path_of(places.output))
-    bind(Storage(spark), places, "m")
-    assert (path_of(places.output) / MARKER).exists()
-
-
-def test_an_output_inside_the_source_is_refused(spark, places):
-    with pytest.raises(Entangled, match=r"the output .* lies in the source"):
-        bind(Storage(spark), Places(places.source, f"{places.source}/scores", places.checkpoint), "m")
-
-
-@pytest.mark.parametrize(
-    ("text", "milliseconds"),
-    [
-        ("30 seconds", 30_000),
-        ("500 ms", 500),
-        ("250 milliseconds", 250),
-        ("1 minute", 60_000),
-        ("5s", 5000),
-        ("0 s", 0),
-    ],
-)
-def test_a_trigger_is_a_number_and_a_unit(text, milliseconds):
-    assert parse_trigger(text) == milliseconds
-
-
-@pytest.mark.parametrize("text", ["", "soon", "30", "-1 seconds", "1.5 s", "30 seconds ago", "3 fortnights"])
-def test_anything_else_is_no_trigger(text):
-    with pytest.raises(BadTrigger, match="no length of time"):
-        parse_trigger(text)
-
-
-def test_a_quantile_of_durations_is_one_of_them():
-    durations = Durations()
-    durations.milliseconds.extend([10, 20, 30, 40])
-    assert [durations.quantile(q) for q in (0.25, 0.5, 0.95)] == [10, 20, 40]
 
 
 def test_what_a_stream_refused_is_replayed_by_default_once_it_is_mended(spark, settings):
