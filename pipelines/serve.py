@@ -12,7 +12,7 @@ import uvicorn
 from pipelines.commands import run_command
 from pipelines.settings import Settings
 from pipelines.tracking import connect
-from serving.away import Away
+from serving.errors import Away
 from serving.online import Online, app, ready
 from serving.queries import parse_trigger
 from serving.registry import PRODUCTION, ResolvedVersion, resolve

@@ -29,7 +29,8 @@ from pipelines.stream_plan import (
     session_settings,
 )
 from pipelines.tracking import TrackingUnreachable, connect, tracked_run
-from serving.away import Away, is_away
+from serving.away import is_away
+from serving.errors import Away
 from serving.model_copies import remove_abandoned
 from serving.ownership import bind
 from serving.queries import Batch, Mode

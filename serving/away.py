@@ -2,8 +2,6 @@
 
 import re
 
-from serving.errors import ServingError
-
 # MLflow keeps of what failed on its threads the words alone; Java's errors come as text, too.
 _AWAY = re.compile(
     r"Max retries exceeded|Connection (?:refused|reset|aborted|broken)|ConnectionRefused|[Tt]imed out|Timeout|"
@@ -11,10 +9,6 @@ _AWAY = re.compile(
     r"RemoteDisconnected|TEMPORARILY_UNAVAILABLE|Service Unavailable|SlowDown|Bad Gateway|"
     r"(?:error code|too many|code:?) 50[234]\b"
 )
-
-
-class Away(ServingError):
-    """A store that does not answer now, and may later."""
 
 
 def is_away(error: BaseException | None) -> bool:

@@ -9,3 +9,7 @@ class ServingError(LeadScoringError):
 
 class UnfitVersion(ServingError):
     """A version takes other columns than leads have, or its scores are of no use."""
+
+
+class Away(ServingError):
+    """A store that does not answer now, and may later."""

@@ -8,8 +8,8 @@ from pyspark.ml import PipelineModel
 from pyspark.sql import SparkSession
 
 from features.storage import Storage
-from serving.away import Away, is_away
-from serving.errors import ServingError
+from serving.away import is_away
+from serving.errors import Away, ServingError
 from serving.model_copies import local_copy, shared_copy
 from serving.registry import ResolvedVersion
 

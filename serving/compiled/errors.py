@@ -1,7 +1,6 @@
 """Errors of the compiled scorer."""
 
-from serving.away import Away
-from serving.errors import ServingError
+from serving.errors import Away, ServingError
 
 
 class CannotCompile(ServingError):

@@ -6,8 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Generic, Self, TypeVar
 
-from serving.away import Away
-from serving.errors import ServingError
+from serving.errors import Away, ServingError
 from serving.registry import NoSuchAlias, NoSuchModel, NoSuchVersion, ResolvedVersion
 
 FIRST_WAIT_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 15.0

@@ -1,5 +1,6 @@
 """`mlflow models serve` on a compiled model: the client of docs/serving.md, and requests that are refused."""
 
+import contextlib
 import os
 import re
 import subprocess
@@ -50,14 +51,15 @@ def server(contract, tmp_path_factory):
             start_new_session=True,
         )
     try:
-        _await(f"http://127.0.0.1:{port}/ping", process)
+        _await(f"http://127.0.0.1:{port}/ping", process, folder / "log")
         yield f"http://127.0.0.1:{port}/invocations", lead
     finally:
-        os.killpg(process.pid, 15)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, 15)
         process.wait(30)
 
 
-def _await(address: str, process: subprocess.Popen[bytes]) -> None:
+def _await(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + 180
     while time.monotonic() < deadline and process.poll() is None:
         try:
@@ -65,7 +67,8 @@ def _await(address: str, process: subprocess.Popen[bytes]) -> None:
                 return
         except requests.RequestException:
             time.sleep(0.2)
-    raise AssertionError(f"the scoring server did not answer at {address} (exit code {process.poll()})")
+    said = log.read_text(encoding="utf-8")[-2000:]
+    raise AssertionError(f"the scoring server did not answer at {address} (exit code {process.poll()}): {said}")
 
 
 def test_the_documented_client_gets_a_score(server, capsys):

@@ -5,8 +5,7 @@ import time
 
 import pytest
 
-from serving.away import Away
-from serving.errors import ServingError
+from serving.errors import Away, ServingError
 from serving.registry import NoSuchAlias, ResolvedVersion
 from serving.runtime.watch import RegistryDown, Served, Watch, await_registry
 
