@@ -33,24 +33,27 @@ def with_values(rows: DataFrame, contract: Contract, labelled: bool) -> DataFram
     session's time zone where it names none). Of rows that share an id, the one with the largest order value is good.
     """
     judged = [kind for kind in _FAULTS_OF if labelled or kind is not Kind.LABEL]
-    return _with_repeats(judged_rows(rows, contract.kept, judged, (RAW, SOURCE, RECOVERED)), contract)
+    return _with_repeats(judged_rows(rows, contract.kept, judged, (RAW, SOURCE, RECOVERED), F.col(SHAPE)), contract)
 
 
 def judged_rows(
-    rows: DataFrame, fields: Sequence[LeadField], judged: Sequence[Kind], carried: Sequence[str]
+    rows: DataFrame, fields: Sequence[LeadField], judged: Sequence[Kind], carried: Sequence[str], shape: Column
 ) -> DataFrame:
     """Rows of text (a string column per field, null: not answered) as typed values with `_reason`, row by row.
 
-    Faults are looked for in fields of the kinds `judged` and in every id and category; what `_shape` says comes
-    first. Returns the fields, the columns `carried` and `_reason`. One decision for CSV, JSON and Parquet.
+    Faults are looked for in fields of the kinds `judged` and in every id and category; what `shape` says of a row
+    (null: nothing) comes first. Returns the fields, the columns `carried` and `_reason`. One decision for CSV, JSON
+    and Parquet.
     """
     parsed = [f for f in fields if f.kind in _PARSED]
     typed = rows.select("*", *(_typed(f).alias(_value_of(f)) for f in parsed))
-    found = typed.select("*", _first_fault(fields, judged).alias("_found"))
+    suspected = typed.select("*", _suspect(fields, judged).alias("_suspect"))
+    found = suspected.select("*", _first_fault(fields, judged).alias("_found"), shape.alias("_whole"))
+    of_value = F.when(F.col("_suspect"), sentence(F.col("_found.fault"), F.col("_found.text")))
     return found.select(
         *(F.col(_value_of(f)).alias(f.name) if f in parsed else F.col(f.name) for f in fields),
         *carried,
-        F.coalesce(F.col(SHAPE), sentence(F.col("_found.fault"), F.col("_found.text"))).alias(REASON),
+        F.coalesce(F.col("_whole"), of_value).alias(REASON),
     )
 
 
@@ -101,12 +104,17 @@ def any_of(conditions: Iterable[Column]) -> Column:
     return F.greatest(F.lit(False), F.lit(False), *conditions)
 
 
+def _suspect(fields: Sequence[LeadField], judged: Sequence[Kind]) -> Column:
+    """Whether a row's values may hold a fault, by a test that Spark compiles; true for all that do."""
+    asked = (f for f in fields if f.kind in (*judged, Kind.ID))
+    return any_of([_suspect_texts(fields), *(_SUSPECT[f.kind](f) for f in asked)])
+
+
 def _first_fault(fields: Sequence[LeadField], judged: Sequence[Kind]) -> Column:
-    """The first fault of a row's values as a struct of `fault` and `text`; null where all can be used.
+    """The first fault of a suspect row's values as a struct of `fault` and `text`; null where all can be used.
 
     Spark interprets what stands in a lambda, at ten times the cost: it runs for rows that a compiled test suspects.
     """
-    suspect = any_of(_SUSPECT[f.kind](f) for f in fields if f.kind in judged or f.kind in _TEXTS)
     faults = F.array(
         *(
             F.struct(_FAULTS_OF[kind](f).alias("fault"), F.col(f.name).alias("text"))
@@ -116,7 +124,7 @@ def _first_fault(fields: Sequence[LeadField], judged: Sequence[Kind]) -> Column:
         )
     )
     found = F.filter(F.concat(faults, _text_faults(fields)), lambda s: s["fault"].isNotNull())
-    return F.when(suspect, F.get(found, F.lit(0)))
+    return F.when(F.col("_suspect"), F.get(found, F.lit(0)))
 
 
 def _text_faults(fields: Sequence[LeadField]) -> Column:
@@ -177,10 +185,18 @@ def _number_fault(field: LeadField) -> Column:
     )
 
 
-def _suspect_text(field: LeadField) -> Column:
+def _suspect_texts(fields: Sequence[LeadField]) -> Column:
+    """True where a text is too long or holds what none may: asked of all texts together, as there may be hundreds."""
+    texts = [f for f in fields if f.kind in _TEXTS]
+    together = F.concat_ws(" ", *(f.name for f in texts))
+    limits = {most: [F.length(f.name) for f in texts if f.max_length == most] for most in {f.max_length for f in texts}}
+    long = [F.greatest(F.lit(0), F.lit(0), *lengths) > most for most, lengths in sorted(limits.items())]
+    return any_of([F.contains(together, F.lit(mark)) for mark in "\ufffd\0"] + long)
+
+
+def _suspect_id(field: LeadField) -> Column:
     text = F.col(field.name)
-    odd = (F.length(text) > field.max_length) | F.contains(text, F.lit("\ufffd")) | F.contains(text, F.lit("\0"))
-    return odd | text.isNull() | (text == "") if field.kind is Kind.ID else odd
+    return text.isNull() | (text == "")
 
 
 def _suspect_number(field: LeadField) -> Column:
@@ -216,8 +232,7 @@ _FAULTS_OF = {
 }
 # Tests that Spark compiles: true for every row in whose field a fault is found.
 _SUSPECT = {
-    Kind.ID: _suspect_text,
-    Kind.CATEGORY: _suspect_text,
+    Kind.ID: _suspect_id,
     Kind.LABEL: _suspect_parsed,
     Kind.ORDER: _suspect_parsed,
     Kind.NUMERIC: _suspect_number,

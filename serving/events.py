@@ -15,8 +15,8 @@ from pyspark.sql.types import (
 )
 
 from features.contract import Contract, Kind, LeadField
-from features.csv_rows import SHAPE, not_one_of, trimmed
-from features.csv_values import REASON, any_of, judged_rows, moment, sentence
+from features.csv_rows import not_one_of, trimmed
+from features.csv_values import REASON, judged_rows, moment, sentence
 
 # What every source delivers (serving.sources); `events` takes it.
 ARRIVAL_COLUMNS = (
@@ -49,28 +49,32 @@ def events(arrivals: DataFrame, contract: Contract) -> DataFrame:
     the contract typed, and its label (null where it is not carried). Keys may be names or source headers of fields;
     unknown keys are passed over. Values are judged as in `features.csv_values`; a lead without any answer is refused.
     """
+    # What a later step reads twice stands in a column of a step before: else Spark computes it twice. A step with a
+    # lambda or a parser does little else: each of its tasks writes code for all of it anew, while events wait.
     fields = event_fields(contract)
-    nulls = [word.strip() for word in contract.nulls]
-    # What a later step reads twice stands in a column of a step before: else Spark computes it twice.
     parsed = arrivals.select("*", *_parsed(F.col("value"), fields))
     texts = parsed.select(
-        "*",
-        *(trimmed(text).alias(f"_text{i}") for i, text in enumerate(_texts(fields))),
+        *(name for name in ARRIVAL_COLUMNS if name != "key"),
+        F.array(*_texts(fields)).alias("_given"),
+        _is_no_object().alias("_no_object"),
         _own(EVENT_ID).alias("_own_id"),
         _own(EVENT_TIME).alias("_own_time"),
         _values(F.col("value")).alias("_values"),
     )
-    answers = texts.select("*", *(not_one_of(nulls, F.col(f"_text{i}")).alias(_answer(i)) for i in range(len(fields))))
+    nulls = [word.strip() for word in contract.nulls]
+    answers = texts.select("*", _answers(nulls).alias("_answers"), _said_time().alias("_said_time"))
     named = answers.select(
-        *(F.col(_answer(i)).alias(field.name) for i, field in enumerate(fields)),
+        *(_answer(i).alias(field.name) for i, field in enumerate(fields)),
         _event_id().alias(EVENT_ID),
         _event_time().alias(EVENT_TIME),
-        *("origin", "position", "batch_date", F.col("value").alias("raw")),
-        _shape(fields).alias(SHAPE),
+        *("origin", "position", "batch_date", "_no_object"),
+        F.col("value").alias("raw"),
+        F.col("fault").alias("_fault"),
+        _looks_nested(fields).alias("_looks_nested"),
         _late_faults(fields).alias("_late"),
     )
-    judged = judged_rows(named, fields, (Kind.ID, Kind.NUMERIC), (*EVENT_COLUMNS[:-1], "_late"))
-    return judged.select(
+    rows = judged_rows(named, fields, (Kind.ID, Kind.NUMERIC), (*EVENT_COLUMNS[:-1], "_late"), _shape(fields))
+    return rows.select(
         *EVENT_COLUMNS[:-1], F.coalesce(REASON, "_late").alias("reason"), *(field.name for field in fields)
     )
 
@@ -130,16 +134,25 @@ def _texts(fields: Sequence[LeadField]) -> list[Column]:
 
     def text(field: LeadField) -> Column:
         found = [F.col(place[key]).getField(key) for key in dict.fromkeys((field.name, field.source))]
-        given = F.coalesce(*found, *([F.col("key")] if field.kind is Kind.ID else []))
-        # Spark hands out what is no finite number with quotes.
-        return F.when(F.startswith(given, F.lit('"')), F.regexp_replace(given, _NOT_FINITE, "$1")).otherwise(given)
+        return F.coalesce(*found, *([F.col("key")] if field.kind is Kind.ID else []))
 
     return [text(field) for field in fields]
 
 
-def _answer(number: int) -> str:
-    """The column of what a field holds; names of fields may be those of other columns."""
-    return f"_answer{number}"
+def _answers(nulls: list[str]) -> Column:
+    """What is answered, of `_given`: trimmed, null where it is a null word. One expression for all fields."""
+
+    def said(text: Column) -> Column:
+        # Spark hands out what is no finite number with quotes.
+        bare = F.when(F.startswith(text, F.lit('"')), F.regexp_replace(text, _NOT_FINITE, "$1")).otherwise(text)
+        return trimmed(bare)
+
+    return F.transform(F.transform("_given", said), lambda text: not_one_of(nulls, text))
+
+
+def _answer(number: int) -> Column:
+    """What a field holds, by its place."""
+    return F.get("_answers", F.lit(number))
 
 
 def _own(key: str) -> Column:
@@ -151,7 +164,7 @@ def _own(key: str) -> Column:
 
 def _event_id() -> Column:
     own = F.when(_usable_id(F.col("_own_id")), F.col("_own_id"))
-    answer = F.col(_answer(0))
+    answer = _answer(0)
     lead = F.when(F.length(answer) <= MOST_ID, F.replace(answer, F.lit("\0"), F.lit("")))
     text = F.lower(F.hex(F.xxhash64("value")))
     in_file = F.concat_ws("/", "file", lead, text)
@@ -163,7 +176,7 @@ def _usable_id(given: Column) -> Column:
 
 
 def _event_time() -> Column:
-    return F.coalesce(F.when(_in_range(_said_time()), _said_time()), _arrival())
+    return F.coalesce(F.when(_in_range(F.col("_said_time")), F.col("_said_time")), _arrival())
 
 
 def _arrival() -> Column:
@@ -183,14 +196,18 @@ def _in_range(time: Column) -> Column:
     return (time >= F.timestamp_seconds(F.lit(0))) & (time < F.date_add("batch_date", 2).cast("timestamp"))
 
 
+def _is_no_object() -> Column:
+    return F.col(f"_lead0.{_CORRUPT}").isNotNull() | F.col("_lead0").isNull()
+
+
 def _shape(fields: Sequence[LeadField]) -> Column:
     """What is wrong with an event as a whole, before any value is looked at."""
-    value = F.col("value")
+    raw = F.col("raw")
     return (
-        F.when(F.col("fault").isNotNull(), F.col("fault"))
-        .when(value.isNull() | (F.trim(value) == ""), "the event is empty")
-        .when(F.col(f"_lead0.{_CORRUPT}").isNotNull() | F.col("_lead0").isNull(), _not_json(value))
-        .otherwise(_nested(fields))
+        F.when(F.col("_fault").isNotNull(), F.col("_fault"))
+        .when(raw.isNull() | (F.trim(raw) == ""), "the event is empty")
+        .when(F.col("_no_object"), _not_json(raw))
+        .when(F.col("_looks_nested"), _nested(fields))
     )
 
 
@@ -201,15 +218,23 @@ def _not_json(value: Column) -> Column:
     )
 
 
+def _looks_nested(fields: Sequence[LeadField]) -> Column:
+    """Whether a text may be an object or a list, as one of all texts together tells; true for all that are."""
+    together = F.concat_ws("\0", F.lit(""), *(_answer(i) for i, _ in _texts_of(fields)))
+    return F.contains(together, F.lit("\0[")) | F.contains(together, F.lit("\0{"))
+
+
+def _texts_of(fields: Sequence[LeadField]) -> list[tuple[int, LeadField]]:
+    return [(i, field) for i, field in enumerate(fields) if field.kind in (Kind.ID, Kind.CATEGORY)]
+
+
 def _nested(fields: Sequence[LeadField]) -> Column:
     """The fault of the first text that is an object or a list."""
-    texts = [(F.col(_answer(i)), f) for i, f in enumerate(fields) if f.kind in (Kind.ID, Kind.CATEGORY)]
-    suspect = any_of(F.startswith(text, F.lit(mark)) for text, _ in texts for mark in "[{")
-    named = F.array(*(F.struct(F.lit(f.name).alias("name"), text.alias("text")) for text, f in texts))
-    nested = F.filter(named, lambda s: _is_nested(s["text"]))
+    texts = [F.struct(F.lit(f.name).alias("name"), F.col(f.name).alias("text")) for _, f in _texts_of(fields)]
+    nested = F.filter(F.array(*texts), lambda s: _is_nested(s["text"]))
     # A sentence names its value several times: outside of a lambda, each time with all that finds it.
     told = F.transform(nested, lambda s: sentence(F.concat(s["name"], F.lit(" is an object or a list")), s["text"]))
-    return F.when(suspect, F.get(told, F.lit(0)))
+    return F.get(told, F.lit(0))
 
 
 def _is_nested(text: Column) -> Column:
@@ -226,16 +251,16 @@ def _late_faults(fields: Sequence[LeadField]) -> Column:
         F.when(F.col("_values").isNull(), "the event goes on after its JSON object"),
         F.when(~_usable_id(F.col("_own_id")), sentence(F.lit("event_id is of no use"), F.col("_own_id"))),
         F.when(
-            F.col("_own_time").isNotNull() & ~F.coalesce(_in_range(_said_time()), F.lit(False)),
+            F.col("_own_time").isNotNull() & ~F.coalesce(_in_range(F.col("_said_time")), F.lit(False)),
             sentence(F.lit("event_time is no ISO timestamp from 1970 to tomorrow"), F.col("_own_time")),
         ),
-        F.when(all_null([F.col(_answer(i)) for i in asked]), UNANSWERED),
+        F.when(F.coalesce(*(_answer(i) for i in asked)).isNull(), UNANSWERED),
     )
 
 
 def all_null(columns: Iterable[Column]) -> Column:
     """Whether none of the columns holds a value."""
-    return F.coalesce(*(F.when(c.isNotNull(), True) for c in columns), F.lit(None).cast("boolean")).isNull()
+    return F.coalesce(*(c.cast("string") for c in columns), F.lit(None)).isNull()
 
 
 def _values(value: Column) -> Column:

@@ -97,8 +97,10 @@ class KafkaOptions(BaseModel, frozen=True, extra="forbid"):
 
 def header(name: str) -> Column:
     """The text of a record's last header of a name, from the column `headers`; null where there is none."""
-    named = F.filter(F.col("headers"), lambda h: h["key"] == name)
-    return F.try_validate_utf8(F.try_element_at(named, F.lit(-1))["value"].cast("string"))
+    latest = F.reverse(F.col("headers"))
+    place = F.array_position(latest["key"], F.lit(name))
+    # Zero is none.
+    return F.try_validate_utf8(F.try_element_at(latest["value"], F.nullif(place, F.lit(0)).cast("int")).cast("string"))
 
 
 def _jaas(mechanism: Mechanism) -> str:
