@@ -24,6 +24,7 @@ from features.stages import GRADE, served_probability
 from serving.errors import ServingError
 from serving.events import UNANSWERED, all_null
 from serving.registry import ResolvedVersion
+from serving.slots import slots
 
 READS = ("inputCol", "inputCols", "featuresCol")
 WRITES = ("outputCol", "outputCols", "predictionCol", "probabilityCol", "rawPredictionCol", "leafCol")
@@ -126,11 +127,16 @@ def transformed(model: PipelineModel, leads: DataFrame) -> DataFrame:
 
     The forest asks for a slot of it at every node, some thousand times a lead, and a sparse vector searches for each.
     """
-    for stage in _flat(model):
-        leads = stage.transform(leads)
-        if isinstance(stage, VectorAssembler):
-            slots = stage.getOutputCol()
-            leads = leads.withColumn(slots, array_to_vector(vector_to_array(F.col(slots))))
+    stages = _flat(model)
+    for place, stage in enumerate(stages):
+        if not isinstance(stage, VectorAssembler):
+            leads = stage.transform(leads)
+            continue
+        dense, name = slots(stage, stages[:place], leads.schema), stage.getOutputCol()
+        if dense is None:
+            leads = stage.transform(leads)
+            dense = vector_to_array(F.col(name))
+        leads = leads.withColumn(name, array_to_vector(dense))
     return leads
 
 
