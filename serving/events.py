@@ -54,7 +54,7 @@ def events(arrivals: DataFrame, contract: Contract) -> DataFrame:
     fields = event_fields(contract)
     parsed = arrivals.select("*", *_parsed(F.col("value"), fields))
     texts = parsed.select(
-        *(name for name in ARRIVAL_COLUMNS if name != "key"),
+        "*",
         F.array(*_texts(fields)).alias("_given"),
         _is_no_object().alias("_no_object"),
         _own(EVENT_ID).alias("_own_id"),
@@ -70,7 +70,7 @@ def events(arrivals: DataFrame, contract: Contract) -> DataFrame:
         *("origin", "position", "batch_date", "_no_object"),
         F.col("value").alias("raw"),
         F.col("fault").alias("_fault"),
-        _looks_nested(fields).alias("_looks_nested"),
+        _looks_nested().alias("_looks_nested"),
         _late_faults(fields).alias("_late"),
     )
     rows = judged_rows(named, fields, (Kind.ID, Kind.NUMERIC), (*EVENT_COLUMNS[:-1], "_late"), _shape(fields))
@@ -218,19 +218,16 @@ def _not_json(value: Column) -> Column:
     )
 
 
-def _looks_nested(fields: Sequence[LeadField]) -> Column:
-    """Whether a text may be an object or a list, as one of all texts together tells; true for all that are."""
-    together = F.concat_ws("\0", F.lit(""), *(_answer(i) for i, _ in _texts_of(fields)))
+def _looks_nested() -> Column:
+    """Whether an answer may be an object or a list, as one text of all of them tells; true for all that are."""
+    together = F.concat(F.lit("\0"), F.array_join("_answers", "\0"))
     return F.contains(together, F.lit("\0[")) | F.contains(together, F.lit("\0{"))
-
-
-def _texts_of(fields: Sequence[LeadField]) -> list[tuple[int, LeadField]]:
-    return [(i, field) for i, field in enumerate(fields) if field.kind in (Kind.ID, Kind.CATEGORY)]
 
 
 def _nested(fields: Sequence[LeadField]) -> Column:
     """The fault of the first text that is an object or a list."""
-    texts = [F.struct(F.lit(f.name).alias("name"), F.col(f.name).alias("text")) for _, f in _texts_of(fields)]
+    names = [field.name for field in fields if field.kind in (Kind.ID, Kind.CATEGORY)]
+    texts = [F.struct(F.lit(name).alias("name"), F.col(name).alias("text")) for name in names]
     nested = F.filter(F.array(*texts), lambda s: _is_nested(s["text"]))
     # A sentence names its value several times: outside of a lambda, each time with all that finds it.
     told = F.transform(nested, lambda s: sentence(F.concat(s["name"], F.lit(" is an object or a list")), s["text"]))
@@ -254,7 +251,7 @@ def _late_faults(fields: Sequence[LeadField]) -> Column:
             F.col("_own_time").isNotNull() & ~F.coalesce(_in_range(F.col("_said_time")), F.lit(False)),
             sentence(F.lit("event_time is no ISO timestamp from 1970 to tomorrow"), F.col("_own_time")),
         ),
-        F.when(F.coalesce(*(_answer(i) for i in asked)).isNull(), UNANSWERED),
+        F.when(all_null(_answer(i) for i in asked), UNANSWERED),
     )
 
 

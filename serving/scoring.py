@@ -25,6 +25,7 @@ from serving.errors import ServingError
 from serving.events import UNANSWERED, all_null
 from serving.registry import ResolvedVersion
 from serving.slots import slots
+from serving.stages import columns_of, flat
 
 READS = ("inputCol", "inputCols", "featuresCol")
 WRITES = ("outputCol", "outputCols", "predictionCol", "probabilityCol", "rawPredictionCol", "leafCol")
@@ -127,7 +128,7 @@ def transformed(model: PipelineModel, leads: DataFrame) -> DataFrame:
 
     The forest asks for a slot of it at every node, some thousand times a lead, and a sparse vector searches for each.
     """
-    stages = _flat(model)
+    stages = flat(model)
     for place, stage in enumerate(stages):
         if not isinstance(stage, VectorAssembler):
             leads = stage.transform(leads)
@@ -154,10 +155,10 @@ def _unknown_categories(model: PipelineModel, columns: Sequence[str]) -> Column:
     """How many categories of a row were answered with a word that the model's indexers have not seen."""
     seen = [
         (name, index, len(labels))
-        for stage in _flat(model)
+        for stage in flat(model)
         if isinstance(stage, StringIndexerModel)
         for name, index, labels in zip(
-            _columns(stage, ("inputCols",)), _columns(stage, ("outputCols",)), stage.labelsArray, strict=True
+            columns_of(stage, "input"), columns_of(stage, "output"), stage.labelsArray, strict=True
         )
         if index in columns
     ]
@@ -169,15 +170,10 @@ def input_columns(model: PipelineModel) -> tuple[str, ...]:
     """Columns that a fitted pipeline takes from outside: those read by a stage and written by none before it."""
     read: dict[str, None] = {}
     written: set[str] = set()
-    for stage in _flat(model):
+    for stage in flat(model):
         read.update(dict.fromkeys(name for name in _columns(stage, READS) if name not in written))
         written.update(_columns(stage, WRITES))
     return tuple(read)
-
-
-def _flat(model: PipelineModel) -> list[Transformer]:
-    nested = [_flat(s) if isinstance(s, PipelineModel) else [s] for s in model.stages]
-    return [stage for stages in nested for stage in stages]
 
 
 def _columns(stage: Transformer, params: Sequence[str]) -> list[str]:

@@ -12,6 +12,8 @@ from pyspark.sql import Column
 from pyspark.sql import functions as F
 from pyspark.sql.types import NumericType, StructType
 
+from serving.stages import columns_of
+
 
 def slots(assembler: VectorAssembler, before: Sequence[Transformer], schema: StructType) -> Column | None:
     """The array<double> of the vector that `assembler` makes, dense; None where it holds what is not known here.
@@ -38,10 +40,10 @@ def _codes(stages: Iterable[Transformer]) -> Iterable[tuple[str, Column]]:
     indexed: set[str] = set()
     for stage in stages:
         if isinstance(stage, StringIndexerModel) and stage.getHandleInvalid() == "keep":
-            indexed |= set(_named(stage, "output"))
+            indexed |= set(columns_of(stage, "output"))
         if isinstance(stage, OneHotEncoderModel) and stage.getHandleInvalid() == "keep":
-            columns = zip(_named(stage, "input"), _named(stage, "output"), stage.categorySizes, strict=True)
-            for index, name, known in columns:
+            encoded = zip(columns_of(stage, "input"), columns_of(stage, "output"), stage.categorySizes, strict=True)
+            for index, name, known in encoded:
                 if index in indexed:
                     yield name, _code(F.col(index), known, known + (not stage.getDropLast()))
 
@@ -54,9 +56,3 @@ def _code(index: Column, known: int, size: int) -> Column:
     around = F.lit([0.0] * known + [1.0] + [0.0] * (size - 1))
     place = F.when((index >= 0) & (index < known), index.cast("int")).otherwise(known)
     return F.slice(around, F.lit(known + 1) - place, F.lit(size))
-
-
-def _named(stage: Transformer, side: str) -> list[str]:
-    """The columns that a stage reads (`input`) or writes (`output`)."""
-    many, one = f"{side}Cols", f"{side}Col"
-    return list(stage.getOrDefault(many)) if stage.isSet(many) else [stage.getOrDefault(one)]

@@ -13,6 +13,7 @@ from features.contract import Contract, Kind, LeadField
 from serving.errors import ServingError, UnfitVersion
 from serving.registry import ResolvedVersion
 from serving.scoring import input_columns, scored
+from serving.stages import columns_of
 
 LEADS = 48
 WORDS_PER_FIELD = 8
@@ -96,8 +97,7 @@ def _words(model: PipelineModel) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for stage in model.stages:
         if isinstance(stage, StringIndexerModel):
-            names = stage.getInputCols() if stage.isSet("inputCols") else [stage.getInputCol()]
-            found |= dict(zip(names, map(list, stage.labelsArray), strict=True))
+            found |= dict(zip(columns_of(stage, "input"), map(list, stage.labelsArray), strict=True))
     return found
 
 

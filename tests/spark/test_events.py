@@ -3,8 +3,9 @@
 import json
 
 import pytest
-from pyspark.ml import PipelineModel
-from pyspark.ml.feature import SQLTransformer
+from pyspark.ml import Pipeline, PipelineModel
+from pyspark.ml.classification import RandomForestClassifier
+from pyspark.ml.feature import SQLTransformer, StringIndexer, VectorAssembler
 from pyspark.sql import Row, SparkSession
 
 from features.contract import Contract
@@ -15,7 +16,7 @@ from serving.registry import ResolvedVersion
 from serving.scoring import NO_SCORE, SCORED_COLUMNS, scored_events
 from serving.sources import no_events
 from tests.arrivals import ARRIVED, at, small_arrivals
-from tests.leads import SMALL, small_contract
+from tests.leads import SMALL, small_contract, small_leads
 from tests.served import small_model
 
 VERSION = ResolvedVersion("small", 7, "run", {})
@@ -155,6 +156,15 @@ def test_names_that_look_like_code_stay_text(judged):
 
 def test_an_unknown_category_is_scored_and_counted(scored):
     assert (scored["an unknown city"].unknown_categories, scored["plain"].unknown_categories) == (1, 0)
+
+
+def test_an_unknown_category_is_counted_by_an_indexer_of_one_column(spark, small):
+    indexer = StringIndexer(inputCol="City", outputCol="place", handleInvalid="keep")
+    assembler = VectorAssembler(inputCols=["place", "Visits"], outputCol="features", handleInvalid="keep")
+    forest = RandomForestClassifier(labelCol="Bought", numTrees=1, maxDepth=1)
+    model = Pipeline(stages=[indexer, assembler, forest]).fit(small_leads(spark))
+    arrivals = small_arrivals(spark, [CLEAN["an unknown city"]])
+    assert scored_events(events(arrivals, small), model, VERSION, small).first().unknown_categories == 1
 
 
 def test_every_row_has_a_time_of_its_own(spark, small, model):

@@ -22,18 +22,23 @@ def leads(spark):
     return spark.createDataFrame(rows, SEEN).coalesce(1)
 
 
-def stages(known, drop_last=True, invalid="keep", assembled="keep"):
+def between(source, target, single):
+    """The columns of a stage that takes one, told as one or as several."""
+    return {"inputCol": source, "outputCol": target} if single else {"inputCols": [source], "outputCols": [target]}
+
+
+def stages(known, drop_last=True, invalid="keep", assembled="keep", single=False):
     """A fitted indexer and encoder, and the assembler of what they write."""
-    indexer = StringIndexer(inputCols=["city"], outputCols=["i"], handleInvalid=invalid).fit(known)
-    encoder = OneHotEncoder(inputCols=["i"], outputCols=["e"], handleInvalid=invalid, dropLast=drop_last)
+    indexer = StringIndexer(**between("city", "i", single), handleInvalid=invalid).fit(known)
+    encoder = OneHotEncoder(**between("i", "e", single), handleInvalid=invalid, dropLast=drop_last)
     columns = ["visits", "e", "pages"]
     assembler = VectorAssembler(inputCols=columns, outputCol="features", handleInvalid=assembled)
     return [indexer, encoder.fit(indexer.transform(known)), assembler]
 
 
-@pytest.mark.parametrize("drop_last", [True, False])
-def test_slots_are_those_that_the_assembler_makes(known, leads, drop_last):
-    *before, assembler = stages(known, drop_last)
+@pytest.mark.parametrize("setting", [{}, {"drop_last": False}, {"single": True}])
+def test_slots_are_those_that_the_assembler_makes(known, leads, setting):
+    *before, assembler = stages(known, **setting)
     for stage in before:
         leads = stage.transform(leads)
     rows = assembler.transform(leads).select(
