@@ -1,12 +1,10 @@
 """`mlflow models serve` on a compiled model: the client of docs/serving.md, and requests that are refused."""
 
-import contextlib
 import os
 import re
-import subprocess
 import sys
-import time
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import pandas as pd
@@ -17,9 +15,36 @@ from features.contract import Kind
 from pipelines.compiled import log_scorer
 from pipelines.settings import ROOT
 from tests.forests import a_stump
-from tests.service_process import free_ports
+from tests.service_process import HOST, Service
 
 CLIENT = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "serving.md").read_text(encoding="utf-8"), re.S)[0]
+
+
+class ScoringServer(Service):
+    """MLflow's scoring server for a model that lies in the folder `model`."""
+
+    start_seconds = 180
+
+    def prepare(self) -> None:
+        """Nothing: the model is there."""
+
+    def command(self) -> list[str]:
+        """The command of docs/serving.md, in the environment of the tests."""
+        served = ["serve", "-m", str(self.folder / "model"), "--env-manager", "local"]
+        return [sys.executable, "-m", "mlflow", "models", *served, "-h", HOST, "-p", str(self.port)]
+
+    def options(self) -> dict[str, Any]:
+        """Without what the tests tell MLflow; uvicorn is found beside the Python that runs them."""
+        kept = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        return {"env": {**kept, "PATH": path, "MLFLOW_DISABLE_TELEMETRY": "true"}, "cwd": self.folder}
+
+    def is_ready(self) -> bool:
+        """Whether it says so."""
+        try:
+            return requests.get(f"http://{HOST}:{self.port}/ping", timeout=2).ok
+        except requests.RequestException:
+            return False
 
 
 @pytest.fixture(scope="module")
@@ -34,41 +59,11 @@ def server(contract, tmp_path_factory):
         lead = {f.name: 1.0 if f.kind is Kind.NUMERIC else "No" for f in fields}
         with mlflow.start_run():
             info = log_scorer(a_stump(fields), fields, pd.DataFrame([lead]), {})
-        model = mlflow.artifacts.download_artifacts(info.model_uri, dst_path=str(folder / "model"))
+        mlflow.artifacts.download_artifacts(info.model_uri, dst_path=str(folder / "model"))
     finally:
         mlflow.set_tracking_uri(before)
-    port = free_ports(1)[0]
-    command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", model, "--env-manager", "local"]
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    with (folder / "log").open("w") as log:
-        process = subprocess.Popen(
-            [*command, "-h", "127.0.0.1", "-p", str(port)],
-            env={**kept, "PATH": path, "MLFLOW_DISABLE_TELEMETRY": "true"},
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            cwd=folder,
-            start_new_session=True,
-        )
-    try:
-        _await(f"http://127.0.0.1:{port}/ping", process, folder / "log")
-        yield f"http://127.0.0.1:{port}/invocations", lead
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, 15)
-        process.wait(30)
-
-
-def _await(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 180
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            if requests.get(address, timeout=2).ok:
-                return
-        except requests.RequestException:
-            time.sleep(0.2)
-    said = log.read_text(encoding="utf-8")[-2000:]
-    raise AssertionError(f"the scoring server did not answer at {address} (exit code {process.poll()}): {said}")
+    with ScoringServer(folder) as scoring:
+        yield f"http://{HOST}:{scoring.port}/invocations", lead
 
 
 def test_the_documented_client_gets_a_score(server, capsys):
