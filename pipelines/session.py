@@ -98,20 +98,8 @@ EVERYWHERE = {
     # Without it Spark serializes every projection, a whole forest among them, only to see whether it can.
     "spark.sql.execution.usePartitionEvaluator": "true",
 }
-
-
-_FILES, _OPTIMIZER = "org.apache.spark.sql.execution.datasources", "org.apache.spark.sql.catalyst.optimizer"
-_FOR_FILES = ("SchemaPruning", "PushVariantIntoScan", "PruneFileSourcePartitions")
-_FOUND_NOTHING = ("OptimizeUpdateFields", "OptimizeCsvJsonExprs", "OptimizeOneRowRelationSubquery")
-_DONE_BEFORE = ("RemoveRedundantAliases", "FoldablePropagation", "SimplifyConditionals")  # by serving.settled_plan
-# A stream plans every batch and epoch anew. What is left out looks through its plan, and finds nothing to do there.
-PLANNED_OFTEN = {
-    "spark__sql__optimizer__excludedRules": ",".join(
-        [*(f"{_FILES}.{r}" for r in _FOR_FILES), *(f"{_OPTIMIZER}.{r}" for r in (*_FOUND_NOTHING, *_DONE_BEFORE))]
-    ),
-    # What Spark can tell of a column's values, for joins and filters below: a batch's plan has none.
-    "spark__sql__constraintPropagation__enabled": "false",
-}
+# Of real-time mode: Spark's list of operators goes by the names of classes, and one is of serving.settled_plan.
+STREAMING = {"spark__sql__streaming__realTimeMode__allowlistCheck": "false"}
 
 
 def _for_small_data(settings: Settings, java: str) -> dict[str, str]:

@@ -18,10 +18,8 @@ from serving.compiled.in_spark import ship, with_reasons
 from serving.dead_letters import DeadLetterFolder, DeadLetters, DeadLetterSink, DeadLetterTopic
 from serving.events import events
 from serving.file_account import FileAccount
-from serving.generated_code import GeneratedCode
-from serving.kafka_sink import KafkaSink, kafka_rows
+from serving.kafka_sink import EPOCH, KafkaSink, kafka_rows, planned
 from serving.lake import LakeSink
-from serving.lean_forest import share_parts
 from serving.models import load_version
 from serving.ownership import Places, absolute
 from serving.postgres import PostgresSink
@@ -30,11 +28,10 @@ from serving.registry import ResolvedVersion
 from serving.runtime.probe import probe
 from serving.runtime.watch import Served
 from serving.scoring import scored_events
-from serving.settled_plan import settled
+from serving.settled_plan import Plan, settled
 from serving.sinks import ConsoleSink, Sink
 from serving.sources import BadSource, FileOptions, SourceOptions, TopicOptions, arrivals, no_events
 from serving.tally import observed
-from serving.tree_broadcast import broadcast_trees
 from serving.webhook import WebhookSink
 
 # Of a local session in real-time mode, whose tasks wait for events most of the time.
@@ -57,7 +54,6 @@ class StreamPlan:
     stop: threading.Event = field(default_factory=threading.Event)
     query: str = ""
     sinks: list[Sink] = field(default_factory=list)
-    code: GeneratedCode = field(default_factory=GeneratedCode)
     _cold: bool = True
 
     def open(self, query: str) -> None:
@@ -87,8 +83,6 @@ class StreamPlan:
     def ready(self, version: ResolvedVersion) -> Served[DataFrame]:
         """Load and probe a version, and build its plan; raises where it must not serve."""
         model = load_version(self.spark, version)
-        share_parts(self.spark, model)
-        broadcast_trees(self.spark, model)
         probe(self.spark, model, version, self.contract)
         explaining = ship(self.spark, load_explaining(version)) if self.options.reasons else None
 
@@ -97,17 +91,26 @@ class StreamPlan:
             leads = with_reasons(leads, explaining) if explaining else leads
             return scored_events(leads, model, version, self.contract)
 
-        plan = self._sent(settled(arrivals(self.spark, self.source, self.contract), scores))
-        self._warm_up(scores)
-        return Served(version, plan)
+        source = arrivals(self.spark, self.source, self.contract)
+        plan = self._sent(settled(self.spark, source.schema, scores))
+        self._warm_up(plan)
+        return Served(version, plan(source))
 
-    def _sent(self, scored: DataFrame) -> DataFrame:
+    def _sent(self, scores: Plan) -> Plan:
         """What a query runs: scored events, in real-time mode as Kafka's rows."""
         if self.options.mode is Mode.MICRO_BATCH:
-            return scored
-        return kafka_rows(observed(scored), self.contract, self.options.topic, self.options.dead_letter_topic)
+            return scores
 
-    def _warm_up(self, scores: Callable[[DataFrame], DataFrame]) -> None:
+        def counted(arriving: DataFrame) -> DataFrame:
+            return observed(scores(arriving)).withColumn(EPOCH, planned())
+
+        def rows(scored: DataFrame) -> DataFrame:
+            return kafka_rows(scored, self.contract, self.options.topic, self.options.dead_letter_topic)
+
+        sent = settled(self.spark, counted(no_events(self.spark)).schema, rows)
+        return lambda arriving: sent(counted(arriving))
+
+    def _warm_up(self, plan: Plan) -> None:
         """Plan and run what the query runs a few times, as events wait while Java compiles its planner at first.
 
         It is planned anew at the end of every epoch. In micro-batches nothing waits at the start; a version that takes
@@ -115,8 +118,7 @@ class StreamPlan:
         """
         rounds = WARM_ROUNDS[self.options.mode] if self._cold else WARM_ROUNDS_OF_RELOAD
         for _ in range(rounds):
-            nothing = self._sent(settled(no_events(self.spark), scores))
-            nothing.write.format("noop").mode("overwrite").save()
+            plan(no_events(self.spark)).write.format("noop").mode("overwrite").save()
         self._cold = False
 
     def start(self, served: Served[DataFrame], guard: Callable[[], None], report: Callable[[Batch], None]) -> Running:
@@ -128,7 +130,7 @@ class StreamPlan:
         if isinstance(source, FileOptions):
             files = FileAccount(self.spark, source, self.contract, self.places.checkpoint)
         letters = DeadLetterSink(self.letters(), self.query, files)
-        writer = BatchWriter(self.sinks, report, guard=guard, dead_letters=letters, code=self.code)
+        writer = BatchWriter(self.sinks, report, guard=guard, dead_letters=letters)
         trigger = None if self.options.available_now else self.options.milliseconds("trigger")
         return start_micro_batches(served.work, writer, self.places.checkpoint, trigger)
 

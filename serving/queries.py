@@ -19,7 +19,6 @@ from features.storage import NoRoom, no_room
 from serving import callback_sockets
 from serving.dead_letters import DeadLetterSink
 from serving.errors import ServingError
-from serving.generated_code import GeneratedCode
 from serving.kafka import refusal
 from serving.loop import RUNTIME, Loop
 from serving.room import REMEDY
@@ -73,7 +72,6 @@ class BatchWriter:
     halt: threading.Event = field(default_factory=threading.Event)
     guard: Callable[[], None] = lambda: None
     dead_letters: DeadLetterSink | None = None
-    code: GeneratedCode = field(default_factory=GeneratedCode)
     tallies: dict[int, Tally] = field(default_factory=dict)
     refused: bool = False
     failure: BaseException | None = None
@@ -96,7 +94,6 @@ class BatchWriter:
 
     def _write(self, batch: DataFrame, number: int) -> None:
         start = time.monotonic()
-        self.code.choose(batch.sparkSession)
         alone = len(self.sinks) == 1 and self.sinks[0].observes
         kept = batch if alone else batch.persist()  # score it once for all that read it
         try:
@@ -108,7 +105,6 @@ class BatchWriter:
             if not alone:
                 kept.unpersist()
         self._may_repeat = False
-        self.code.saw(tally.rows)
         self.tallies[number] = tally
         self.report(Batch(number, tally.scored, time.monotonic() - start))
 

@@ -1,50 +1,100 @@
-"""A stream's plan analysed and optimized once, when it is made, so that a batch or an epoch finds little left to do.
+"""A stream's plan analysed, optimized and compiled once, when it is made, so that a batch or an epoch does none of it.
 
 Why and how much: docs/decisions/0063-a-small-batch-is-planning.md.
 """
 
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql.types import StructField, StructType
 
-from features.java_source import new_instance
+from features.java_source import new_instance, send_to_tasks
 from features.storage import java_class
 
-LEFT_OUT = "spark.sql.optimizer.excludedRules"
+Plan = Callable[[DataFrame], DataFrame]
 NAME = "SettledPlan"
-# Spark's rules look through a chain of projections from each of them. A node that stands for its child ends the look.
+KEPT = 8  # chains of which an executor keeps what it compiled: those of two versions, and more
+# A chain of projections becomes one node: Spark's rules see its columns alone, and a task runs what was compiled for it
+# before. The expressions are broadcast, once for all batches, and every task needs a copy of its own while it runs.
+# Settled is a ScriptTransformation, as this is the node of columns that have nothing to do with those below it; these
+# (`columns`) count as its expressions, so that a rule that renames them below does so here.
 SOURCE = f"""
+import java.io.Serializable;
+import java.nio.ByteBuffer;
+import java.util.ArrayDeque;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.Collections;
+import java.util.Iterator;
+import java.util.LinkedHashMap;
+import java.util.LinkedList;
+import java.util.List;
+import java.util.Map;
+import java.util.UUID;
+import org.apache.spark.SparkEnv;
+import org.apache.spark.TaskContext;
+import org.apache.spark.api.java.JavaSparkContext;
+import org.apache.spark.api.java.function.FlatMapFunction;
+import org.apache.spark.broadcast.Broadcast;
+import org.apache.spark.rdd.RDD;
+import org.apache.spark.serializer.SerializerInstance;
+import org.apache.spark.sql.catalyst.InternalRow;
 import org.apache.spark.sql.catalyst.expressions.Alias;
 import org.apache.spark.sql.catalyst.expressions.Attribute;
+import org.apache.spark.sql.catalyst.expressions.AttributeSet;
+import org.apache.spark.sql.catalyst.expressions.NamedExpression;
+import org.apache.spark.sql.catalyst.expressions.UnsafeProjection;
 import org.apache.spark.sql.catalyst.plans.logical.LogicalPlan;
 import org.apache.spark.sql.catalyst.plans.logical.Project;
-import org.apache.spark.sql.catalyst.plans.logical.Subquery;
+import org.apache.spark.sql.catalyst.plans.logical.ScriptInputOutputSchema;
+import org.apache.spark.sql.catalyst.plans.logical.ScriptTransformation;
 import org.apache.spark.sql.execution.ProjectExec;
+import org.apache.spark.sql.execution.SparkPlan;
 import org.apache.spark.sql.execution.SparkStrategy;
+import org.apache.spark.util.TaskCompletionListener;
 import scala.Option;
 import scala.collection.immutable.Seq;
 import scala.jdk.javaapi.CollectionConverters;
+import scala.reflect.ClassTag$;
 
 public class {NAME} extends SparkStrategy {{
   private static final Seq NONE = seq(new ArrayList());
 
   public Seq apply(LogicalPlan plan) {{
-    if (plan instanceof Subquery) return only(planLater(((Subquery) plan).child()));
-    if (!(plan instanceof Project) || !(((Project) plan).child() instanceof Subquery)) return NONE;
-    Project project = (Project) plan;
-    return only(new ProjectExec(project.projectList(), planLater(((Subquery) project.child()).child())));
+    if (!(plan instanceof Settled)) return NONE;
+    Settled settled = (Settled) plan;
+    SparkPlan below = planLater(settled.child());
+    if (!settled.child().output().equals(settled.columns)) below = new ProjectExec(settled.columns, below);
+    return only(new SettledExec(settled.output(), below, settled.chain));
   }}
 
-  public LogicalPlan over(LogicalPlan plan, LogicalPlan source) {{
-    if (plan.children().isEmpty()) return named(plan.output(), source);
-    LogicalPlan child = over((LogicalPlan) plan.children().head(), source);
-    if (plan instanceof Project && child instanceof Project) child = new Subquery(child, false);
+  public LogicalPlan settled(LogicalPlan plan, JavaSparkContext context) {{
+    if (plan.children().isEmpty()) return plan;
+    LinkedList lists = new LinkedList();
+    LogicalPlan below = plan;
+    for (; below instanceof Project; below = ((Project) below).child()) lists.addFirst(((Project) below).projectList());
+    LogicalPlan child = below.children().isEmpty() ? below : over(below, settled(head(below), context));
+    if (lists.isEmpty()) return child;
+    Steps steps = new Steps(lists, below.output(), context);
+    return new Settled(steps.key, plan.output(), child, null, below.output(), new Chain(plan, steps));
+  }}
+
+  public LogicalPlan on(LogicalPlan settled, LogicalPlan source) {{
+    if (settled.children().isEmpty()) return named(settled.output(), source);
+    LogicalPlan child = head(settled);
+    if (!(settled instanceof Settled) || !child.children().isEmpty()) return over(settled, on(child, source));
+    Chain chain = ((Settled) settled).chain;
+    return new Settled(chain.steps.key, settled.output(), source, null, source.output(), chain);
+  }}
+
+  private static LogicalPlan over(LogicalPlan plan, LogicalPlan child) {{
     return (LogicalPlan) plan.withNewChildren(only(child));
+  }}
+
+  private static LogicalPlan head(LogicalPlan plan) {{
+    return (LogicalPlan) plan.children().head();
   }}
 
   private static LogicalPlan named(Seq names, LogicalPlan source) {{
@@ -56,11 +106,11 @@ public class {NAME} extends SparkStrategy {{
     return new Project(seq(columns), source);
   }}
 
-  private static Seq only(Object item) {{
+  static Seq only(Object item) {{
     return seq(Collections.singletonList(item));
   }}
 
-  private static Seq seq(java.util.List items) {{
+  static Seq seq(List items) {{
     return CollectionConverters.asScala(items).toList();
   }}
 
@@ -71,43 +121,174 @@ public class {NAME} extends SparkStrategy {{
     }}
     return seq(all);
   }}
+
+  public static class Chain {{
+    final LogicalPlan plan;
+    final Steps steps;
+
+    public Chain(LogicalPlan plan, Steps steps) {{
+      this.plan = plan;
+      this.steps = steps;
+    }}
+  }}
+
+  public static class Settled extends ScriptTransformation {{
+    final Seq columns;
+    final Chain chain;
+
+    public Settled(
+        String key, Seq output, LogicalPlan child, ScriptInputOutputSchema none, Seq columns, Chain chain) {{
+      super(key, output, child, none);
+      this.columns = columns;
+      this.chain = chain;
+    }}
+
+    public int productArity() {{ return 5; }}
+
+    public Object productElement(int place) {{ return place == 4 ? columns : super.productElement(place); }}
+
+    public Seq otherCopyArgs() {{ return only(chain); }}
+
+    public Seq innerChildren() {{ return only(chain.plan); }}
+
+    public ScriptTransformation copy(String key, Seq output, LogicalPlan child, ScriptInputOutputSchema none) {{
+      return new Settled(key, output, child, none, columns, chain);
+    }}
+
+    public ScriptTransformation withNewChildInternal(LogicalPlan child) {{
+      return copy(script(), output(), child, ioschema());
+    }}
+  }}
+
+  public static class SettledExec extends ProjectExec {{
+    private final Chain chain;
+
+    public SettledExec(Seq output, SparkPlan child, Chain chain) {{
+      super(output, child);
+      this.chain = chain;
+    }}
+
+    public Seq otherCopyArgs() {{ return only(chain); }}
+
+    public AttributeSet references() {{ return child().outputSet(); }}
+
+    public boolean supportCodegen() {{ return false; }}
+
+    public Seq innerChildren() {{ return only(chain.plan); }}
+
+    public RDD doExecute() {{ return child().execute().toJavaRDD().mapPartitions(chain.steps, true).rdd(); }}
+
+    public ProjectExec withNewChildInternal(SparkPlan child) {{ return new SettledExec(projectList(), child, chain); }}
+  }}
+
+  public static class Steps implements FlatMapFunction, Serializable {{
+    private static final Map FREE = new LinkedHashMap(16, 0.75f, true);
+    final String key = UUID.randomUUID().toString();
+    private final Broadcast written;
+
+    public Steps(List lists, Seq input, JavaSparkContext context) {{
+      ByteBuffer bytes = serializer().serialize(new Object[] {{lists.toArray(), input}}, ClassTag$.MODULE$.Object());
+      written = context.broadcast(Arrays.copyOf(bytes.array(), bytes.limit()));
+    }}
+
+    public Iterator call(Object rows) {{
+      final UnsafeProjection[] own = taken();
+      TaskContext task = TaskContext.get();
+      for (int i = 0; i < own.length; i++) own[i].initialize(task.partitionId());
+      final Steps all = this;
+      task.addTaskCompletionListener(new TaskCompletionListener() {{
+        public void onTaskCompletion(TaskContext done) {{
+          if (!done.isFailed() && !done.isInterrupted()) all.put(own);
+        }}
+      }});
+      return new Rows((Iterator) rows, own);
+    }}
+
+    private UnsafeProjection[] taken() {{
+      synchronized (FREE) {{
+        ArrayDeque free = (ArrayDeque) FREE.get(key);
+        if (free != null && !free.isEmpty()) return (UnsafeProjection[]) free.poll();
+      }}
+      ClassLoader loader = Thread.currentThread().getContextClassLoader();
+      ByteBuffer bytes = ByteBuffer.wrap((byte[]) written.value());
+      Object[] parts = (Object[]) serializer().deserialize(bytes, loader, ClassTag$.MODULE$.Object());
+      Object[] lists = (Object[]) parts[0];
+      UnsafeProjection[] made = new UnsafeProjection[lists.length];
+      Seq input = (Seq) parts[1];
+      for (int i = 0; i < lists.length; i++) {{
+        Seq list = (Seq) lists[i];
+        made[i] = UnsafeProjection.create(list, input);
+        ArrayList output = new ArrayList();
+        for (int j = 0; j < list.size(); j++) output.add(((NamedExpression) list.apply(j)).toAttribute());
+        input = seq(output);
+      }}
+      return made;
+    }}
+
+    private static SerializerInstance serializer() {{ return SparkEnv.get().closureSerializer().newInstance(); }}
+
+    void put(UnsafeProjection[] own) {{
+      synchronized (FREE) {{
+        ArrayDeque free = (ArrayDeque) FREE.get(key);
+        if (free == null) {{
+          free = new ArrayDeque();
+          FREE.put(key, free);
+          if (FREE.size() > {KEPT}) FREE.remove(FREE.keySet().iterator().next());
+        }}
+        free.add(own);
+      }}
+    }}
+  }}
+
+  public static class Rows implements Iterator {{
+    private final Iterator rows;
+    private final UnsafeProjection[] steps;
+
+    public Rows(Iterator rows, UnsafeProjection[] steps) {{
+      this.rows = rows;
+      this.steps = steps;
+    }}
+
+    public boolean hasNext() {{ return rows.hasNext(); }}
+
+    public Object next() {{
+      InternalRow row = (InternalRow) rows.next();
+      for (int i = 0; i < steps.length; i++) row = steps[i].apply(row);
+      return row;
+    }}
+
+    public void remove() {{ throw new UnsupportedOperationException(); }}
+  }}
 }}
 """
 
 log = logging.getLogger(__name__)
 
 
-def settled(arriving: DataFrame, plan: Callable[[DataFrame], DataFrame]) -> DataFrame:
-    """What `plan(arriving)` gives, its plan optimized beforehand; `arriving` is a streaming DataFrame or a batch.
+def settled(spark: SparkSession, arriving: StructType, plan: Plan) -> Plan:
+    """`plan` for rows of the columns `arriving`, optimized beforehand; it takes a streaming DataFrame or a batch.
 
     `plan` is a chain of steps with one input each. It must ask for no current time or date: this would stand still at
-    the moment of the call, so `arriving` carries it. Where this Spark has its plans otherwise, `plan(arriving)` itself.
+    the moment of the call, so `arriving` carries it. Where this Spark has its plans otherwise, `plan` itself.
     """
-    spark = arriving.sparkSession
     try:
-        with _all_rules(spark):
-            optimized = plan(_stand_in(spark, arriving))._jdf.queryExecution().optimizedPlan()
-        source = arriving._jdf.queryExecution().analyzed()
+        optimized = plan(_stand_in(spark, arriving))._jdf.queryExecution().optimizedPlan()
+        send_to_tasks(spark, SOURCE)
         tool = new_instance(spark, NAME, SOURCE)
         _add_strategy(spark, tool)
-        over = tool.over(optimized, source)
-        rows = java_class(spark, "org.apache.spark.sql.classic.Dataset").ofRows(spark._jsparkSession, over)
+        done = tool.settled(optimized, spark.sparkContext._jsc)
+        datasets = java_class(spark, "org.apache.spark.sql.classic.Dataset")
     except Exception as error:
         log.debug("the plan is optimized anew each time: %s", error)
-        return plan(arriving)
-    return DataFrame(rows, spark)
+        return plan
 
+    def on(rows: DataFrame) -> DataFrame:
+        if [f.dataType for f in rows.schema] != [f.dataType for f in arriving]:
+            raise ValueError(f"the plan is settled for {arriving.simpleString()}, not for {rows.schema.simpleString()}")
+        source = rows._jdf.queryExecution().analyzed()
+        return DataFrame(datasets.ofRows(spark._jsparkSession, tool.on(done, source)), spark)
 
-@contextmanager
-def _all_rules(spark: SparkSession) -> Iterator[None]:
-    """Let the optimizer use every rule, also those that a stream's session leaves out for its batches."""
-    left_out = spark.conf.get(LEFT_OUT, None)
-    spark.conf.unset(LEFT_OUT)
-    try:
-        yield
-    finally:
-        if left_out is not None:
-            spark.conf.set(LEFT_OUT, left_out)
+    return on
 
 
 def _add_strategy(spark: SparkSession, tool: Any) -> None:
@@ -116,8 +297,11 @@ def _add_strategy(spark: SparkSession, tool: Any) -> None:
     getattr(methods, "extraStrategies_$eq")(tool.before(methods.extraStrategies()))
 
 
-def _stand_in(spark: SparkSession, arriving: DataFrame) -> DataFrame:
-    """No rows, of the same columns; Spark does not know beforehand that there are none."""
+def _stand_in(spark: SparkSession, columns: StructType) -> DataFrame:
+    """No rows, any of whose values may be null; Spark does not know beforehand that there are none."""
     session: Any = spark._jsparkSession
     none: Any = spark.sparkContext._jsc.emptyRDD()
-    return DataFrame(session.createDataFrame(none, arriving._jdf.schema()), spark)
+    schema: Any = spark._jvm.org.apache.spark.sql.types.DataType.fromJson(  # type: ignore[union-attr]
+        StructType([StructField(f.name, f.dataType, True) for f in columns]).json()
+    )
+    return DataFrame(session.createDataFrame(none, schema), spark)

@@ -3,9 +3,9 @@
 import sys
 
 from pipelines.commands import run_command
-from pipelines.session import PLANNED_OFTEN
+from pipelines.session import STREAMING
 from pipelines.stream import stream
 
 if __name__ == "__main__":
-    PLANNED_OFTEN.update(spark__ui__enabled="true", spark__ui__port=sys.argv.pop(1), spark__port__maxRetries="0")
+    STREAMING.update(spark__ui__enabled="true", spark__ui__port=sys.argv.pop(1), spark__port__maxRetries="0")
     run_command(stream)

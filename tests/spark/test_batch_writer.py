@@ -65,14 +65,6 @@ def test_a_batch_is_counted_whatever_the_sinks(spark, writer, sinks):
     assert (tally.rows, tally.scored, tally.refused, tally.unknown_categories) == (3, 2, 1, 2)
 
 
-def test_a_batch_after_a_small_one_is_interpreted(spark, writer, sinks):
-    write = writer(*sinks)
-    write(scored_rows(spark, {}), 0)
-    assert spark.conf.get("spark.sql.codegen.factoryMode") != "NO_CODEGEN"
-    write(scored_rows(spark, {}), 1)
-    assert spark.conf.get("spark.sql.codegen.factoryMode") == "NO_CODEGEN"
-
-
 def test_no_batch_is_kept_in_memory_once_it_is_written(spark, writer, sinks):
     before, write = kept_in_memory(spark), writer(*sinks)
     write(scored_rows(spark, {}, BAD), 0)

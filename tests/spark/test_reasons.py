@@ -146,7 +146,8 @@ def test_the_console_shows_reasons_as_text(streamed):
 
 
 def test_kafka_gets_reasons_within_its_json(spark, batch, streamed):
-    sent = kafka_rows(spark.read.parquet(streamed[0]), small_contract(), "scores").collect()
+    scored = spark.read.parquet(streamed[0]).withColumn("epoch", F.lit("1"))
+    sent = kafka_rows(scored, small_contract(), "scores").collect()
     found = {told["LeadId"]: told["reasons"] for told in (json.loads(row["value"]) for row in sent)}
     # Kafka's JSON has no nulls, such as the value of a field that was not answered.
     assert found == {

@@ -4,13 +4,14 @@ import datetime
 import re
 
 import pytest
+from pyspark.errors import ArithmeticException
 from pyspark.sql import functions as F
 
 from features.stages import ForestParams, pipeline
 from serving.events import events
 from serving.registry import ResolvedVersion
 from serving.scoring import scored_events
-from serving.settled_plan import LEFT_OUT, NAME, settled
+from serving.settled_plan import NAME, settled
 from serving.sources import as_records, kafka_arrivals
 from tests.leads import small_contract, small_leads
 
@@ -33,8 +34,8 @@ def scores(spark):
 
 
 @pytest.fixture(scope="module")
-def both(arriving, scores):
-    return scores(arriving), settled(arriving, scores)
+def both(spark, arriving, scores):
+    return scores(arriving), settled(spark, arriving.schema, scores)(arriving)
 
 
 def optimized(rows):
@@ -52,22 +53,76 @@ def test_columns_and_types_are_the_same(both):
     assert found.dtypes == own.dtypes
 
 
-def test_no_projection_lies_on_another_in_what_is_optimized_anew(both):
-    own, found = (re.findall(r"(?m)^ *\+- ~?(Project|Subquery)", optimized(rows)) for rows in both)
-    assert "Subquery" not in own
-    above = found[: -found[::-1].index("Subquery")]
-    assert above == ["Subquery", "Project"] * (len(above) // 2) + ["Subquery"]
+def test_what_is_optimized_anew_is_one_node_over_the_source(both):
+    own, found = (optimized(rows) for rows in both)
+    assert "Settled" not in own
+    assert re.search(r"^Settled ", found)
+    above_source = re.findall(r"(?m)^(?:   )* *\+- (\w+)", found)  # an inner plan's lines begin with a colon
+    assert len(above_source) < len(re.findall(r"(?m)^ *\+- (\w+)", own)) / 2
 
 
-def test_nodes_between_projections_are_planned_as_what_is_below(both):
-    own, found = (rows._jdf.queryExecution().sparkPlan().toString() for rows in both)
-    assert "Subquery" in optimized(both[1])
-    assert "Subquery" not in found
-    assert abs(found.count("Project [") - own.count("Project [")) <= 1
+def test_the_plan_shows_what_the_node_does(both):
+    shown = both[1]._jdf.queryExecution().executedPlan().toString()
+    assert re.search(r"(?m)^ *: *\+- Project .* AS score", shown)
+
+
+def test_a_settled_plan_takes_another_source_of_the_same_columns(spark, arriving, scores):
+    plan = settled(spark, arriving.schema, scores)
+    first, second = (plan(arriving.where(f"position % 2 = {rest}")) for rest in (0, 1))
+    own = scores(arriving)
+    assert sorted(first.union(second).select("LeadId", "score").collect()) == sorted(
+        own.select("LeadId", "score").collect()
+    )
+
+
+def test_a_column_that_is_never_null_in_one_source_may_be_in_another(spark):
+    plan = settled(spark, spark.range(1).schema, lambda rows: rows.select(F.isnull("id").alias("none")))
+    assert plan(spark.createDataFrame([(None,), (1,)], "id long")).collect() == [(True,), (False,)]
+
+
+def test_a_source_of_other_columns_is_refused(spark, arriving, scores):
+    plan = settled(spark, arriving.schema, scores)
+    with pytest.raises(ValueError, match="the plan is settled for"):
+        plan(spark.range(1))
+
+
+def test_a_step_that_is_no_projection_stays_where_it_is(spark):
+    def steps(rows):
+        return rows.select((F.col("id") * 2).alias("twice")).where("twice > 2").select((F.col("twice") + 1).alias("n"))
+
+    plan = settled(spark, spark.range(1).schema, steps)
+    assert sorted(plan(spark.range(4)).collect()) == [(5,), (7,)]
+    assert "Filter" in optimized(plan(spark.range(4)))
+
+
+def test_rows_are_made_anew_by_each_of_many_tasks(spark):
+    plan = settled(spark, spark.range(1).schema, lambda rows: rows.select((F.col("id") + 1).alias("next")))
+    numbers = plan(spark.range(0, 1000, 1, 8))
+    assert [row["next"] for row in numbers.collect()] == list(range(1, 1001))
+    assert [row["next"] for row in numbers.collect()] == list(range(1, 1001))
+
+
+def test_two_plans_over_one_source_are_not_taken_for_one_another(spark):
+    source = spark.range(3)
+    plans = [lambda rows, n=n: rows.select((F.col("id") * n).alias("n")) for n in (1, 2)]
+    once, twice = (settled(spark, source.schema, plan)(source) for plan in plans)
+    kept = once.persist()
+    assert kept.count() == 3
+    try:
+        assert [row["n"] for row in twice.collect()] == [0, 2, 4]
+    finally:
+        kept.unpersist()
+
+
+def test_a_task_that_failed_leaves_nothing_that_fails_the_next(spark):
+    plan = settled(spark, spark.range(1).schema, lambda rows: rows.select(F.expr("1 div id AS n")))
+    with pytest.raises(ArithmeticException):
+        plan(spark.range(2)).collect()
+    assert plan(spark.range(1, 2)).collect() == [(1,)]
 
 
 def test_the_strategy_is_there_once_however_many_plans_are_settled(spark, both, arriving, scores):
-    settled(arriving, scores)
+    settled(spark, arriving.schema, scores)
     strategies = spark._jsparkSession.experimental().extraStrategies()
     names = [strategies.apply(i).getClass().getName() for i in range(strategies.size())]
     assert names.count(NAME) == 1
@@ -79,21 +134,12 @@ def test_the_day_is_asked_for_in_each_batch(both):
     assert {row.batch_date for row in both[1].collect()} == {datetime.datetime.now(datetime.UTC).date()}
 
 
-def test_rules_that_a_session_leaves_out_stay_left_out(spark, arriving, scores):
-    rule = "org.apache.spark.sql.catalyst.optimizer.LikeSimplification"
-    spark.conf.set(LEFT_OUT, rule)
-    try:
-        settled(arriving, scores)
-        assert spark.conf.get(LEFT_OUT) == rule
-    finally:
-        spark.conf.unset(LEFT_OUT)
-
-
 def test_a_stream_over_files_scores_as_a_batch_does(spark, scores, tmp_path):
     records = as_records(small_leads(spark, 40), small_contract())
     records.write.parquet(str(tmp_path / "records"))
     stream = spark.readStream.schema(records.schema).parquet(str(tmp_path / "records"))
-    rows = settled(kafka_arrivals(stream), scores)
+    arrived = kafka_arrivals(stream)
+    rows = settled(spark, arrived.schema, scores)(arrived)
     query = rows.writeStream.format("memory").queryName("settled").trigger(availableNow=True)
     query.option("checkpointLocation", str(tmp_path / "checkpoint")).start().awaitTermination()
     own = scores(kafka_arrivals(spark.read.parquet(str(tmp_path / "records"))))
@@ -103,4 +149,4 @@ def test_a_stream_over_files_scores_as_a_batch_does(spark, scores, tmp_path):
 
 def test_where_spark_has_its_plans_otherwise_the_plan_is_run_as_it_is(spark, arriving, scores, monkeypatch):
     monkeypatch.setattr("serving.settled_plan.SOURCE", "public class Nothing {}")
-    assert "Subquery" not in optimized(settled(arriving, scores).select(F.col("score")))
+    assert "Settled" not in optimized(settled(spark, arriving.schema, scores)(arriving))
