@@ -98,8 +98,6 @@ EVERYWHERE = {
     # Without it Spark serializes every projection, a whole forest among them, only to see whether it can.
     "spark.sql.execution.usePartitionEvaluator": "true",
 }
-# Of real-time mode: Spark's list of operators goes by the names of classes, and one is of serving.settled_plan.
-STREAMING = {"spark__sql__streaming__realTimeMode__allowlistCheck": "false"}
 
 
 def _for_small_data(settings: Settings, java: str) -> dict[str, str]:

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from features.storage import Storage
 from pipelines.commands import Switch, run_command
-from pipelines.session import STREAMING, spark_session
+from pipelines.session import spark_session
 from pipelines.settings import Settings
 from pipelines.stream_options import Connections, StreamOptions, check
 from pipelines.stream_plan import (
@@ -110,7 +110,7 @@ def stream(
     settings, kafka = session_settings(settings, options)
     # The session takes SIGINT for itself when it starts: ours comes after it.
     with (
-        spark_session(settings, "stream", kafka=kafka, beside=_open_store, **STREAMING) as spark,
+        spark_session(settings, "stream", kafka=kafka, beside=_open_store) as spark,
         stop_on_signals() as stop,
     ):
         print(run_stream(spark, settings, options, stop, connections=connections))

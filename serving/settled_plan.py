@@ -15,13 +15,16 @@ from features.storage import java_class
 
 Plan = Callable[[DataFrame], DataFrame]
 NAME = "SettledPlan"
-KEPT = 8  # chains of which an executor keeps what it compiled: those of two versions, and more
+KEPT = 8  # chains of which an executor keeps what it compiled, while it has memory: those of two versions, and more
+LARGEST_KEPT = 1 << 20  # bytes of a row: what has made a larger one holds memory for it for good
+ISOLATED = "spark.sql.artifact.isolation.enabled"
 # A chain of projections becomes one node: Spark's rules see its columns alone, and a task runs what was compiled for it
 # before. The expressions are broadcast, once for all batches, and every task needs a copy of its own while it runs.
 # Settled is a ScriptTransformation, as this is the node of columns that have nothing to do with those below it; these
 # (`columns`) count as its expressions, so that a rule that renames them below does so here.
 SOURCE = f"""
 import java.io.Serializable;
+import java.lang.ref.SoftReference;
 import java.nio.ByteBuffer;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
@@ -46,6 +49,7 @@ import org.apache.spark.sql.catalyst.expressions.Attribute;
 import org.apache.spark.sql.catalyst.expressions.AttributeSet;
 import org.apache.spark.sql.catalyst.expressions.NamedExpression;
 import org.apache.spark.sql.catalyst.expressions.UnsafeProjection;
+import org.apache.spark.sql.catalyst.expressions.UnsafeRow;
 import org.apache.spark.sql.catalyst.plans.logical.LogicalPlan;
 import org.apache.spark.sql.catalyst.plans.logical.Project;
 import org.apache.spark.sql.catalyst.plans.logical.ScriptInputOutputSchema;
@@ -66,25 +70,35 @@ public class {NAME} extends SparkStrategy {{
     if (!(plan instanceof Settled)) return NONE;
     Settled settled = (Settled) plan;
     SparkPlan below = planLater(settled.child());
-    if (!settled.child().output().equals(settled.columns)) below = new ProjectExec(settled.columns, below);
-    return only(new SettledExec(settled.output(), below, settled.chain));
+    return only(new SettledExec(settled.output(), below, settled.columns, settled.chain));
   }}
 
-  public LogicalPlan settled(LogicalPlan plan, JavaSparkContext context) {{
-    if (plan.children().isEmpty()) return plan;
+  public LogicalPlan settled(LogicalPlan plan, LogicalPlan standIn, JavaSparkContext context) {{
+    if (plan.children().isEmpty()) {{
+      if (plan.output().equals(standIn.output())) return plan;
+      throw new IllegalArgumentException("the plan does not read what it is given");
+    }}
     LinkedList lists = new LinkedList();
     LogicalPlan below = plan;
     for (; below instanceof Project; below = ((Project) below).child()) lists.addFirst(((Project) below).projectList());
-    LogicalPlan child = below.children().isEmpty() ? below : over(below, settled(head(below), context));
+    LogicalPlan child = settled(below.children().isEmpty() ? below : head(below), standIn, context);
+    if (!below.children().isEmpty()) child = over(below, child);
     if (lists.isEmpty()) return child;
     Steps steps = new Steps(lists, below.output(), context);
     return new Settled(steps.key, plan.output(), child, null, below.output(), new Chain(plan, steps));
   }}
 
   public LogicalPlan on(LogicalPlan settled, LogicalPlan source) {{
+    if (settled.outputSet().intersect(source.outputSet()).nonEmpty()) {{
+      throw new IllegalArgumentException("a settled plan takes no rows of its own");
+    }}
+    return put(settled, source);
+  }}
+
+  private static LogicalPlan put(LogicalPlan settled, LogicalPlan source) {{
     if (settled.children().isEmpty()) return named(settled.output(), source);
     LogicalPlan child = head(settled);
-    if (!(settled instanceof Settled) || !child.children().isEmpty()) return over(settled, on(child, source));
+    if (!(settled instanceof Settled) || !child.children().isEmpty()) return over(settled, put(child, source));
     Chain chain = ((Settled) settled).chain;
     return new Settled(chain.steps.key, settled.output(), source, null, source.output(), chain);
   }}
@@ -158,17 +172,25 @@ public class {NAME} extends SparkStrategy {{
     public ScriptTransformation withNewChildInternal(LogicalPlan child) {{
       return copy(script(), output(), child, ioschema());
     }}
+
+    public boolean equals(Object other) {{
+      return other instanceof Settled && ((Settled) other).columns.equals(columns) && super.equals(other);
+    }}
+
+    public int hashCode() {{ return super.hashCode(); }}
   }}
 
   public static class SettledExec extends ProjectExec {{
-    private final Chain chain;
+    private final transient Seq columns;
+    private final transient Chain chain;
 
-    public SettledExec(Seq output, SparkPlan child, Chain chain) {{
+    public SettledExec(Seq output, SparkPlan child, Seq columns, Chain chain) {{
       super(output, child);
+      this.columns = columns;
       this.chain = chain;
     }}
 
-    public Seq otherCopyArgs() {{ return only(chain); }}
+    public Seq otherCopyArgs() {{ return seq(Arrays.asList(new Object[] {{columns, chain}})); }}
 
     public AttributeSet references() {{ return child().outputSet(); }}
 
@@ -176,9 +198,22 @@ public class {NAME} extends SparkStrategy {{
 
     public Seq innerChildren() {{ return only(chain.plan); }}
 
-    public RDD doExecute() {{ return child().execute().toJavaRDD().mapPartitions(chain.steps, true).rdd(); }}
+    public RDD doExecute() {{
+      SparkPlan below = child().output().equals(columns) ? child() : new ProjectExec(columns, child());
+      return below.execute().toJavaRDD().mapPartitions(chain.steps, true).rdd();
+    }}
 
-    public ProjectExec withNewChildInternal(SparkPlan child) {{ return new SettledExec(projectList(), child, chain); }}
+    public ProjectExec copy(Seq output, SparkPlan child) {{ return new SettledExec(output, child, columns, chain); }}
+
+    public ProjectExec withNewChildInternal(SparkPlan child) {{ return copy(projectList(), child); }}
+
+    public boolean canEqual(Object other) {{ return other instanceof SettledExec; }}
+
+    public boolean equals(Object other) {{
+      return canEqual(other) && ((SettledExec) other).chain == chain && super.equals(other);
+    }}
+
+    public int hashCode() {{ return super.hashCode(); }}
   }}
 
   public static class Steps implements FlatMapFunction, Serializable {{
@@ -196,17 +231,18 @@ public class {NAME} extends SparkStrategy {{
       TaskContext task = TaskContext.get();
       for (int i = 0; i < own.length; i++) own[i].initialize(task.partitionId());
       final Steps all = this;
+      final Rows made = new Rows((Iterator) rows, own);
       task.addTaskCompletionListener(new TaskCompletionListener() {{
         public void onTaskCompletion(TaskContext done) {{
-          if (!done.isFailed() && !done.isInterrupted()) all.put(own);
+          if (!done.isFailed() && !done.isInterrupted() && made.largest < {LARGEST_KEPT}) all.put(own);
         }}
       }});
-      return new Rows((Iterator) rows, own);
+      return made;
     }}
 
     private UnsafeProjection[] taken() {{
       synchronized (FREE) {{
-        ArrayDeque free = (ArrayDeque) FREE.get(key);
+        ArrayDeque free = free();
         if (free != null && !free.isEmpty()) return (UnsafeProjection[]) free.poll();
       }}
       ClassLoader loader = Thread.currentThread().getContextClassLoader();
@@ -225,14 +261,19 @@ public class {NAME} extends SparkStrategy {{
       return made;
     }}
 
+    private ArrayDeque free() {{
+      SoftReference found = (SoftReference) FREE.get(key);
+      return found == null ? null : (ArrayDeque) found.get();
+    }}
+
     private static SerializerInstance serializer() {{ return SparkEnv.get().closureSerializer().newInstance(); }}
 
     void put(UnsafeProjection[] own) {{
       synchronized (FREE) {{
-        ArrayDeque free = (ArrayDeque) FREE.get(key);
+        ArrayDeque free = free();
         if (free == null) {{
           free = new ArrayDeque();
-          FREE.put(key, free);
+          FREE.put(key, new SoftReference(free));
           if (FREE.size() > {KEPT}) FREE.remove(FREE.keySet().iterator().next());
         }}
         free.add(own);
@@ -243,6 +284,7 @@ public class {NAME} extends SparkStrategy {{
   public static class Rows implements Iterator {{
     private final Iterator rows;
     private final UnsafeProjection[] steps;
+    int largest;
 
     public Rows(Iterator rows, UnsafeProjection[] steps) {{
       this.rows = rows;
@@ -253,7 +295,11 @@ public class {NAME} extends SparkStrategy {{
 
     public Object next() {{
       InternalRow row = (InternalRow) rows.next();
-      for (int i = 0; i < steps.length; i++) row = steps[i].apply(row);
+      for (int i = 0; i < steps.length; i++) {{
+        UnsafeRow made = steps[i].apply(row);
+        largest = Math.max(largest, made.getSizeInBytes());
+        row = made;
+      }}
       return row;
     }}
 
@@ -268,22 +314,26 @@ log = logging.getLogger(__name__)
 def settled(spark: SparkSession, arriving: StructType, plan: Plan) -> Plan:
     """`plan` for rows of the columns `arriving`, optimized beforehand; it takes a streaming DataFrame or a batch.
 
-    `plan` is a chain of steps with one input each. It must ask for no current time or date: this would stand still at
-    the moment of the call, so `arriving` carries it. Where this Spark has its plans otherwise, `plan` itself.
+    `plan` is a chain of steps with one input each. It must ask for no current time or date, nor for random numbers:
+    these would stand still at the moment of the call, so `arriving` carries them. Where this Spark has its plans
+    otherwise, `plan` itself.
     """
     try:
-        optimized = plan(_stand_in(spark, arriving))._jdf.queryExecution().optimizedPlan()
+        if spark.conf.get(ISOLATED, "false") == "true":
+            raise RuntimeError(f"{ISOLATED}: tasks would not get the classes")
+        stand_in = _stand_in(spark, arriving)
+        optimized = plan(stand_in)._jdf.queryExecution().optimizedPlan()
         send_to_tasks(spark, SOURCE)
         tool = new_instance(spark, NAME, SOURCE)
         _add_strategy(spark, tool)
-        done = tool.settled(optimized, spark.sparkContext._jsc)
+        done = tool.settled(optimized, stand_in._jdf.queryExecution().analyzed(), spark.sparkContext._jsc)
         datasets = java_class(spark, "org.apache.spark.sql.classic.Dataset")
     except Exception as error:
         log.debug("the plan is optimized anew each time: %s", error)
         return plan
 
     def on(rows: DataFrame) -> DataFrame:
-        if [f.dataType for f in rows.schema] != [f.dataType for f in arriving]:
+        if [(f.name, f.dataType) for f in rows.schema] != [(f.name, f.dataType) for f in arriving]:
             raise ValueError(f"the plan is settled for {arriving.simpleString()}, not for {rows.schema.simpleString()}")
         source = rows._jdf.queryExecution().analyzed()
         return DataFrame(datasets.ofRows(spark._jsparkSession, tool.on(done, source)), spark)

@@ -4,14 +4,14 @@ import datetime
 import re
 
 import pytest
-from pyspark.errors import ArithmeticException
+from pyspark.errors import ArithmeticException, IllegalArgumentException
 from pyspark.sql import functions as F
 
 from features.stages import ForestParams, pipeline
 from serving.events import events
 from serving.registry import ResolvedVersion
 from serving.scoring import scored_events
-from serving.settled_plan import NAME, settled
+from serving.settled_plan import ISOLATED, LARGEST_KEPT, NAME, settled
 from serving.sources import as_records, kafka_arrivals
 from tests.leads import small_contract, small_leads
 
@@ -80,10 +80,32 @@ def test_a_column_that_is_never_null_in_one_source_may_be_in_another(spark):
     assert plan(spark.createDataFrame([(None,), (1,)], "id long")).collect() == [(True,), (False,)]
 
 
-def test_a_source_of_other_columns_is_refused(spark, arriving, scores):
-    plan = settled(spark, arriving.schema, scores)
+def test_columns_that_are_read_in_another_order_are_not_taken_for_one_another(spark, tmp_path):
+    path = str(tmp_path / "pairs")
+    spark.createDataFrame([("a", "b")], "one string, two string").write.parquet(path)
+    source = spark.read.parquet(path).select("two", "one")
+    plan = settled(spark, source.schema, lambda rows: rows.select(F.upper("one").alias("x"), F.col("two").alias("y")))
+    assert plan(source).collect() == [("A", "b")]
+
+
+@pytest.mark.parametrize("other", ["swapped", "of another type"])
+def test_a_source_of_other_columns_is_refused(spark, other):
+    columns = "one string, two string"
+    given = {"swapped": "two string, one string", "of another type": "one string, two int"}[other]
+    plan = settled(spark, spark.createDataFrame([], columns).schema, lambda rows: rows.select("one"))
     with pytest.raises(ValueError, match="the plan is settled for"):
-        plan(spark.range(1))
+        plan(spark.createDataFrame([], given))
+
+
+def test_a_plan_is_not_put_over_itself(spark):
+    plan = settled(spark, spark.range(1).schema, lambda rows: rows.select((F.col("id") + 1).alias("id")))
+    with pytest.raises(IllegalArgumentException, match="takes no rows of its own"):
+        plan(plan(spark.range(1)))
+
+
+def test_a_plan_that_reads_nothing_of_its_source_stays_as_it_is(spark):
+    plan = settled(spark, spark.range(1).schema, lambda rows: rows.where(F.lit(False)).select(F.col("id") + 1))
+    assert plan(spark.range(3)).collect() == []
 
 
 def test_a_step_that_is_no_projection_stays_where_it_is(spark):
@@ -112,6 +134,21 @@ def test_two_plans_over_one_source_are_not_taken_for_one_another(spark):
         assert [row["n"] for row in twice.collect()] == [0, 2, 4]
     finally:
         kept.unpersist()
+
+
+def test_two_plans_in_one_query_keep_their_own_rows(spark):
+    source = spark.range(4)
+    plans = [lambda rows, n=n: rows.select((F.col("id") % n).alias("n")) for n in (2, 4)]
+    counted = [settled(spark, source.schema, plan)(source).groupBy("n").count() for plan in plans]
+    assert sorted(counted[0].union(counted[1]).collect()) == [(0, 1), (0, 2), (1, 1), (1, 2), (2, 1), (3, 1)]
+
+
+def test_a_row_that_is_very_large_is_passed_like_any_other(spark):
+    plan = settled(
+        spark, spark.range(1).schema, lambda rows: rows.select(F.repeat(F.lit("x"), F.col("id").cast("int")))
+    )
+    for length in (2 * LARGEST_KEPT, 1):
+        assert [len(row[0]) for row in plan(spark.range(length, length + 1)).collect()] == [length]
 
 
 def test_a_task_that_failed_leaves_nothing_that_fails_the_next(spark):
@@ -150,3 +187,11 @@ def test_a_stream_over_files_scores_as_a_batch_does(spark, scores, tmp_path):
 def test_where_spark_has_its_plans_otherwise_the_plan_is_run_as_it_is(spark, arriving, scores, monkeypatch):
     monkeypatch.setattr("serving.settled_plan.SOURCE", "public class Nothing {}")
     assert "Settled" not in optimized(settled(spark, arriving.schema, scores)(arriving))
+
+
+def test_where_tasks_would_not_get_the_classes_the_plan_is_run_as_it_is(spark, arriving, scores):
+    spark.conf.set(ISOLATED, "true")
+    try:
+        assert "Settled" not in optimized(settled(spark, arriving.schema, scores)(arriving))
+    finally:
+        spark.conf.set(ISOLATED, "false")
