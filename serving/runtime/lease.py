@@ -149,7 +149,8 @@ class LeaseFile:
             if found is None:
                 return
             if (found.get("id"), found.get("beat")) != seen:
-                raise _in_use(self._checkpoint, str(found.get("holder", "")))
+                # A look may fall into a beat, and find half a file.
+                raise _in_use(self._checkpoint, str((found if "id" in found else first).get("holder", "")))
 
     def _keep_beating(self) -> None:
         while not self._ending.wait(self._expiry / BEATS_PER_EXPIRY):

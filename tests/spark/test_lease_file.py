@@ -38,6 +38,21 @@ def test_a_beat_that_takes_the_file_away_for_a_moment_does_not_give_the_lease_aw
         living.check()
 
 
+def test_a_look_that_finds_half_a_beat_names_the_holder_all_the_same(spark, tmp_path, monkeypatch):
+    storage, place, looks = Storage(spark), folder_uri(tmp_path), itertools.count(1)
+    with LeaseFile(storage, place, expiry=3):
+        newcomer, read = Storage(spark), storage.read_json
+
+        def half_at_the_second_look(uri):
+            if next(looks) == 2:
+                raise ValueError("half a file")
+            return read(uri)
+
+        monkeypatch.setattr(newcomer, "read_json", half_at_the_second_look)
+        with pytest.raises(CheckpointInUse, match="in use by process"):
+            LeaseFile(newcomer, place, expiry=3).__enter__()
+
+
 def test_a_lease_whose_holder_died_is_taken_over_and_the_holder_finds_out(spark, tmp_path):
     storage, place = Storage(spark), folder_uri(tmp_path)
     dead = LeaseFile(storage, place, expiry=2)
