@@ -11,7 +11,8 @@ from features.stages import ForestParams, pipeline
 from serving.events import events
 from serving.registry import ResolvedVersion
 from serving.scoring import scored_events
-from serving.settled_plan import ISOLATED, LARGEST_KEPT, NAME, settled
+from serving.settled_node import LARGEST_KEPT, NAME
+from serving.settled_plan import ISOLATED, settled
 from serving.sources import as_records, kafka_arrivals
 from tests.leads import small_contract, small_leads
 
@@ -64,6 +65,16 @@ def test_what_is_optimized_anew_is_one_node_over_the_source(both):
 def test_the_plan_shows_what_the_node_does(both):
     shown = both[1]._jdf.queryExecution().executedPlan().toString()
     assert re.search(r"(?m)^ *: *\+- Project .* AS score", shown)
+
+
+def test_a_task_carries_neither_the_steps_nor_the_forest(spark, both):
+    jvm = spark._jvm
+    serializer = jvm.org.apache.spark.SparkEnv.get().closureSerializer().newInstance()
+    weights = [
+        serializer.serialize(rows._jdf.queryExecution().toRdd(), jvm.scala.reflect.ClassTag.Any()).limit()
+        for rows in both
+    ]
+    assert weights[1] < weights[0] / 3, weights
 
 
 def test_a_settled_plan_takes_another_source_of_the_same_columns(spark, arriving, scores):
