@@ -131,9 +131,9 @@ class Bench:
         return [reasons_table(self.spark, self.leads, self.contract, self.scorer)]
 
     def log_model(self) -> list[Table]:
-        """What logging a model takes."""
+        """What logging the pipeline that `train` logs takes."""
         fields = self.contract.feature_set("available")
-        return [log_model_table(self.spark, self.peer, fields, self.data.test)]
+        return [log_model_table(self.spark, load_version(self.spark, self.version), fields, self.data.test)]
 
     def scaling(self, largest: int) -> list[Table]:
         """Cost over rows and cores."""

@@ -43,7 +43,7 @@ def log_model_table(
         {"way": name, "seconds": t.median, "spread": t.spread, "times faster": slowest / t.median}
         for name, t in found.items()
     ]
-    return Table("A model, logged (a warm process)", rows)
+    return Table("Our pipeline, logged (a warm process)", rows)
 
 
 def _probabilities(model: PipelineModel, leads: DataFrame) -> list[float]:

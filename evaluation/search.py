@@ -81,7 +81,8 @@ def cross_validate(
 ) -> list[Candidate]:
     """Score every candidate by pyspark's CrossValidator over the folds of the data, in the order given.
 
-    Candidates that differ in their number of trees alone share the trees of the largest of them.
+    Candidates that differ in their number of trees alone share the trees of the largest of them. The forests of each
+    fold are grown from a seed of their own, so that the mean over folds averages the chance of growing them, too.
     """
     estimator = _SharedForests(forest(candidates[0], data.label))
     validator = CrossValidator(
@@ -99,12 +100,13 @@ def cross_validate(
 
 
 def cross_validate_one(data: Encoded, params: ForestParams, metric: str, parallelism: int) -> Candidate:
-    """Score one setting on the same folds, several folds at a time."""
+    """Score one setting on the same folds, with the same seeds, several folds at a time."""
     evaluator = _evaluator(data.label, metric)
 
     def score(fold: int) -> tuple[float, float]:
         start = time.monotonic()
-        model = forest(params, data.label).fit(data.packed.where(F.col(FOLD) != fold))
+        own = params.model_copy(update={"seed": params.seed + fold})
+        model = forest(own, data.label).fit(data.packed.where(F.col(FOLD) != fold))
         seconds = time.monotonic() - start
         return evaluator.evaluate(model.transform(data.packed.where(F.col(FOLD) == fold))), seconds
 
@@ -150,16 +152,21 @@ class _SharedForests(RandomForestClassifier):
 
     The trees of a forest are grown independently of each other, so the first 20 of 100 are a forest of 20. Candidates
     that share trees also differ by less chance than such that do not.
+
+    A validator asks it once per fold; each time it adds one more to the candidates' seeds.
     """
 
     def __init__(self, like: RandomForestClassifier) -> None:
         super().__init__()
         like._copyValues(self)
         self._seconds: dict[int, float] = {}
+        self._folds = itertools.count()
 
     def fitMultiple(self, dataset: DataFrame, paramMaps: Sequence[dict[Param[Any], Any]]) -> Iterator[Any]:  # noqa: N802, N803
         families: dict[Any, _Family] = {}
-        for index, params in enumerate(paramMaps):
+        fold = next(self._folds)
+        for index, asked in enumerate(paramMaps):
+            params = {**asked, self.seed: asked[self.seed] + fold}
             # One tree alone is grown from all features and without resampling: no member of a forest.
             key = tuple(
                 (param.name, value == 1 if param.name == "numTrees" else value) for param, value in params.items()

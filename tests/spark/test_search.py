@@ -87,6 +87,15 @@ def test_candidates_that_differ_in_trees_alone_are_fitted_once_a_fold(data, fits
     assert seconds[1:] == pytest.approx([5 * seconds[0], 2.5 * seconds[0]])
 
 
+def test_each_fold_grows_its_forests_from_a_seed_of_its_own(data, monkeypatch):
+    seeds, fit = [], RandomForestClassifier.fit
+    monkeypatch.setattr(
+        RandomForestClassifier, "fit", lambda one, leads, asked: seeds.append(asked[one.seed]) or fit(one, leads, asked)
+    )
+    cross_validate(data, [ForestParams(trees=2, depth=2, seed=7)], "auc_roc", parallelism=2, seed=1)
+    assert seeds[: data.folds] == [7, 8, 9]
+
+
 def test_a_candidate_that_shares_trees_scores_as_its_own_forest_does_but_for_chance(data):
     family = [ForestParams(trees=n, depth=3) for n in (20, 60)]
     shared = cross_validate(data, family, "auc_roc", parallelism=2, seed=1)[0]
