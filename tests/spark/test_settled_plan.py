@@ -39,6 +39,46 @@ def both(spark, arriving, scores):
     return scores(arriving), settled(spark, arriving.schema, scores)(arriving)
 
 
+class Tasks:
+    """The steps of a settled plan, run as tasks run them, here in the driver, where one can look at what they keep."""
+
+    def __init__(self, spark, settled_rows):
+        self.jvm, node = spark._jvm, settled_rows._jdf.queryExecution().optimizedPlan()
+        self.contexts = getattr(getattr(self.jvm, "org.apache.spark.TaskContext$"), "MODULE$")
+        self.steps = self._hidden(node, "steps")
+
+    def begins(self):
+        context = self.contexts.empty()
+        self.contexts.setTaskContext(context)
+        self.steps.call(self.jvm.java.util.Collections.emptyIterator())
+        return context
+
+    def ends(self, context):
+        context.markTaskCompleted(self.jvm.scala.Option.empty())
+
+    def waiting(self):
+        """How many copies of the steps are compiled and free for the next task."""
+        kept = self._hidden(self.steps, "FREE").get(self._hidden(self.steps, "key"))
+        return kept.get().size() if kept else 0
+
+    @staticmethod
+    def _hidden(of, name):
+        field = of.getClass().getDeclaredField(name)
+        field.setAccessible(True)
+        return field.get(of)
+
+
+@pytest.fixture
+def tasks(spark):
+    plan = settled(spark, spark.range(1).schema, lambda rows: rows.select((F.col("id") + 1).alias("next")))
+    found = Tasks(spark, plan(spark.range(2)))
+    blocks = found.jvm.org.apache.spark.SparkEnv.get().blockManager()
+    blocks.registerTask(0)  # as which an empty context reads the broadcast
+    yield found
+    found.contexts.unset()
+    blocks.releaseAllLocksForTask(0)
+
+
 def optimized(rows):
     return rows._jdf.queryExecution().optimizedPlan().toString()
 
@@ -167,6 +207,27 @@ def test_a_task_that_failed_leaves_nothing_that_fails_the_next(spark):
     with pytest.raises(ArithmeticException):
         plan(spark.range(2)).collect()
     assert plan(spark.range(1, 2)).collect() == [(1,)]
+
+
+def test_a_task_runs_what_was_compiled_for_the_one_before(tasks):
+    tasks.ends(tasks.begins())
+    assert tasks.waiting() == 1
+    tasks.begins()
+    assert tasks.waiting() == 0
+
+
+def test_tasks_side_by_side_have_a_copy_each(tasks):
+    begun = [tasks.begins(), tasks.begins()]
+    for task in begun:
+        tasks.ends(task)
+    assert tasks.waiting() == 2
+
+
+def test_what_a_failed_task_has_used_is_not_used_again(tasks):
+    failed = tasks.begins()
+    failed.markTaskFailed(tasks.jvm.java.lang.Exception("of the rows"))
+    tasks.ends(failed)
+    assert tasks.waiting() == 0
 
 
 def test_the_strategy_is_there_once_however_many_plans_are_settled(spark, both, arriving, scores):
