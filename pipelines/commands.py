@@ -9,6 +9,7 @@ from typing import Any
 import typer
 from py4j.protocol import Py4JNetworkError  # type: ignore[import-untyped]
 from pydantic import ValidationError
+from rich.console import Console
 
 from features.errors import LeadScoringError
 
@@ -61,6 +62,12 @@ def run_command(function: Callable[..., Any]) -> None:
             raise
         print(f"error: {JAVA_ENDED}", file=sys.stderr)
         sys.exit(1)
+
+
+def console_of(width: int) -> Console:
+    """A console as wide as the terminal; what is no terminal (a pipe, a log) has no width and gets `width` columns."""
+    console = Console()
+    return console if console.is_terminal else Console(width=width)
 
 
 def _found(where: str, value: object) -> str:

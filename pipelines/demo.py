@@ -21,7 +21,7 @@ from evaluation.tpe import SearchSpace
 from features.contract import Contract
 from features.contract_file import load_yaml
 from features.storage import Storage, join
-from pipelines.commands import run_command
+from pipelines.commands import console_of, run_command
 from pipelines.prepare import run_prepare
 from pipelines.promote import GateRefused, NoCandidate, Promotion, run_promote
 from pipelines.reporting import Reported
@@ -38,6 +38,7 @@ from serving.compiled.reasons import COLUMN
 from serving.registry import resolve
 
 GRID = "trees=20,50;depth=5,10"
+WIDTH = 100  # columns, of which the ten hottest leads take about all
 
 
 Note = Callable[[str], None]
@@ -80,7 +81,7 @@ def demo(
     max_evals: Annotated[int, typer.Option(min=1, help="trials of the small hyperopt sweep")] = 4,
 ) -> None:
     """Prepare, train both feature sets, sweep, promote the best honest model, and score a stream of 100 files."""
-    settings, console = Settings(), Console()
+    settings, console = Settings(), console_of(WIDTH)
     connect(settings)
     console.print(f"Lead scoring demo. Runs go to {mlflow.get_tracking_uri()}, data to {settings.data}.")
     with spark_session(settings, "demo") as spark:

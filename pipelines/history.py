@@ -7,17 +7,16 @@ from typing import Annotated
 import typer
 from mlflow import MlflowClient
 from mlflow.entities import Run
-from rich.console import Console
 from rich.table import Table
 
-from pipelines.commands import run_command
+from pipelines.commands import console_of, run_command
 from pipelines.settings import Settings
 from pipelines.tracking import connect
 from serving.registry import PROMOTED_AT, ROLLED_BACK_AT, versions
 
 ENTRIES = {"promote": "promoted_by", "rollback": "rolled_back_by"}
 PAGE = 1000
-WIDTH = 160
+WIDTH = 160  # columns, at which nothing of an event is cut
 
 
 @dataclass(frozen=True)
@@ -41,9 +40,7 @@ def history(limit: Annotated[int, typer.Option(min=1, help="most events to show"
     if not events:
         print(f"Nothing was promoted, refused or rolled back for {settings.model_name} yet.")
         return
-    console = Console()
-    # A pipe has no width: give it one at which no column is cut.
-    Console(width=console.width if console.is_terminal else WIDTH).print(table(events[:limit], settings.model_name))
+    console_of(WIDTH).print(table(events[:limit], settings.model_name))
     if len(events) > limit:
         print(f"{len(events) - limit} older ones: -P limit={len(events)}")
 

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from pipelines.commands import console_of
 from pipelines.settings import ROOT
 
 PROGRAM = """
@@ -50,3 +51,15 @@ def test_a_bug_keeps_its_traceback():
     ended = run("--n", "3")
     assert ended.returncode == 1
     assert "Traceback" in ended.stderr
+
+
+def test_a_pipe_is_written_to_as_wide_as_asked(capsys):
+    console_of(130).print("x" * 200)
+    assert [len(line) for line in capsys.readouterr().out.splitlines()] == [130, 70]
+
+
+def test_a_terminal_keeps_its_own_width(capsys, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "60")
+    console_of(130).print("x" * 100)
+    assert [len(line) for line in capsys.readouterr().out.splitlines()] == [60, 40]
