@@ -26,6 +26,7 @@ from serving.online import MOST_LEADS, Online
 from serving.registry import ResolvedVersion
 from serving.runtime.watch import Served
 from serving.scoring import input_columns, scored, scored_events, typed_features
+from serving.settled_plan import settled
 from serving.sources import as_records, kafka_arrivals
 
 Scores = Mapping[Any, float | None]
@@ -48,7 +49,6 @@ def ways_of_serving(
     reference = scores_of(told, key, PROBABILITY)
     sent = leads.where(~all_null([F.col(name) for name in input_columns(model)]))
     answered = {str(row[0]) for row in sent.select(key).collect()}
-    stream = scored_events(events(kafka_arrivals(as_records(sent, contract)), contract), model, candidate, contract)
     batch = scores_of(scored(leads, model, candidate, contract), key, PROBABILITY)
     return [
         Parity("batch", *largest_difference(reference, batch)),
@@ -56,11 +56,21 @@ def ways_of_serving(
             "stream",
             *largest_difference(
                 {lead: score for lead, score in reference.items() if lead in answered},
-                scores_of(stream, key, PROBABILITY),
+                scores_of(_streamed(sent, model, candidate, contract), key, PROBABILITY),
             ),
         ),
         *_compiled(candidate, model, leads, contract, reference),
     ]
+
+
+def _streamed(leads: DataFrame, model: PipelineModel, candidate: ResolvedVersion, contract: Contract) -> DataFrame:
+    """Leads as JSON events, scored by the plan that a stream runs: settled beforehand."""
+    arriving = kafka_arrivals(as_records(leads, contract))
+
+    def plan(rows: DataFrame) -> DataFrame:
+        return scored_events(events(rows, contract), model, candidate, contract)
+
+    return settled(leads.sparkSession, arriving.schema, plan)(arriving)
 
 
 def _compiled(

@@ -206,6 +206,7 @@ def test_a_scorer_that_was_found_to_differ_is_told_of(version, ways):
 @pytest.mark.parametrize(
     ("way", "part"),
     [
+        ("stream", "pipelines.gate_ways.settled"),
         ("pyfunc", "serving.compiled.pyfunc.CompiledModel.predict"),
         ("online", "pipelines.gate_ways.Online.answer"),
         ("compiled without Spark", "pipelines.gate_ways.scored_batch"),
@@ -214,6 +215,7 @@ def test_a_scorer_that_was_found_to_differ_is_told_of(version, ways):
 )
 def test_a_way_of_serving_that_gives_nothing_is_told_of(ways, monkeypatch, way, part):
     nothing = {
+        "stream": lambda *_: lambda arriving: arriving.selectExpr("string(key) AS LeadId", "null AS probability"),
         "pyfunc": lambda self, context, leads, params=None: pd.DataFrame({"probability": [float("nan")] * len(leads)}),
         "online": lambda *_: (500, b"{}"),
         "compiled without Spark": lambda batch, *_: batch.append_column("probability", pa.nulls(len(batch))),
