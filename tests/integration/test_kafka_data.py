@@ -157,6 +157,7 @@ def test_an_endless_id_of_a_lead_is_cut_in_its_letter(spark, kafka):
     assert letter_to_kafka(spark, kafka, "{}", "i" * 1_040_000)["lead"] == "i" * 256
 
 
+@pytest.mark.usefixtures("kafka")  # which brings the connector
 def test_kafkas_client_reads_a_secret_from_the_environment(spark):
     """The reference that stands in Spark's options is resolved inside the client, by Kafka's own provider."""
     provider = spark._jvm.org.apache.kafka.common.config.provider.EnvVarConfigProvider()
