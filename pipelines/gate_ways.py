@@ -21,13 +21,13 @@ from serving.compiled.in_spark import scored_by_compiled
 from serving.compiled.local import scored_batch
 from serving.compiled.parity import parity
 from serving.compiled.scorer import CompiledScorer
-from serving.events import all_null, events
+from serving.events import all_null
 from serving.online import MOST_LEADS, Online
 from serving.registry import ResolvedVersion
 from serving.runtime.watch import Served
-from serving.scoring import input_columns, scored, scored_events, typed_features
-from serving.settled_plan import settled
+from serving.scoring import input_columns, scored, typed_features
 from serving.sources import as_records, kafka_arrivals
+from serving.version_plan import version_plan
 
 Scores = Mapping[Any, float | None]
 PROBABILITY = "probability"
@@ -49,6 +49,8 @@ def ways_of_serving(
     reference = scores_of(told, key, PROBABILITY)
     sent = leads.where(~all_null([F.col(name) for name in input_columns(model)]))
     answered = {str(row[0]) for row in sent.select(key).collect()}
+    arriving = kafka_arrivals(as_records(sent, contract))
+    stream = version_plan(leads.sparkSession, arriving.schema, model, candidate, contract)(arriving)
     batch = scores_of(scored(leads, model, candidate, contract), key, PROBABILITY)
     return [
         Parity("batch", *largest_difference(reference, batch)),
@@ -56,21 +58,11 @@ def ways_of_serving(
             "stream",
             *largest_difference(
                 {lead: score for lead, score in reference.items() if lead in answered},
-                scores_of(_streamed(sent, model, candidate, contract), key, PROBABILITY),
+                scores_of(stream, key, PROBABILITY),
             ),
         ),
         *_compiled(candidate, model, leads, contract, reference),
     ]
-
-
-def _streamed(leads: DataFrame, model: PipelineModel, candidate: ResolvedVersion, contract: Contract) -> DataFrame:
-    """Leads as JSON events, scored by the plan that a stream runs: settled beforehand."""
-    arriving = kafka_arrivals(as_records(leads, contract))
-
-    def plan(rows: DataFrame) -> DataFrame:
-        return scored_events(events(rows, contract), model, candidate, contract)
-
-    return settled(leads.sparkSession, arriving.schema, plan)(arriving)
 
 
 def _compiled(

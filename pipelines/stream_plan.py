@@ -14,9 +14,8 @@ from features.storage import Storage, join
 from pipelines.settings import Settings
 from pipelines.stream_options import TOPIC, Connections, SinkName, StreamOptions, UnfitOptions, uses_kafka
 from serving.compiled.artifact import load_explaining
-from serving.compiled.in_spark import ship, with_reasons
+from serving.compiled.in_spark import ship
 from serving.dead_letters import DeadLetterFolder, DeadLetters, DeadLetterSink, DeadLetterTopic
-from serving.events import events
 from serving.file_account import FileAccount
 from serving.kafka_sink import EPOCH, KafkaSink, kafka_rows, planned
 from serving.lake import LakeSink
@@ -27,11 +26,11 @@ from serving.queries import Batch, BatchWriter, Mode, Running, start_micro_batch
 from serving.registry import ResolvedVersion
 from serving.runtime.probe import probe
 from serving.runtime.watch import Served
-from serving.scoring import scored_events
 from serving.settled_plan import Plan, settled
 from serving.sinks import ConsoleSink, Sink
 from serving.sources import BadSource, FileOptions, SourceOptions, TopicOptions, arrivals, no_events
 from serving.tally import observed
+from serving.version_plan import version_plan
 from serving.webhook import WebhookSink
 
 # Of a local session in real-time mode, whose tasks wait for events most of the time.
@@ -85,14 +84,8 @@ class StreamPlan:
         model = load_version(self.spark, version)
         probe(self.spark, model, version, self.contract)
         explaining = ship(self.spark, load_explaining(version)) if self.options.reasons else None
-
-        def scores(arriving: DataFrame) -> DataFrame:
-            leads = events(arriving, self.contract)
-            leads = with_reasons(leads, explaining) if explaining else leads
-            return scored_events(leads, model, version, self.contract)
-
         source = arrivals(self.spark, self.source, self.contract)
-        plan = self._sent(settled(self.spark, source.schema, scores))
+        plan = self._sent(version_plan(self.spark, source.schema, model, version, self.contract, explaining))
         self._warm_up(plan)
         return Served(version, plan(source))
 

@@ -20,7 +20,6 @@ from pyspark.sql import functions as F
 from features.splits import with_group
 from features.stages import ForestParams, pipeline, scored_columns
 from features.storage import Storage
-from pipelines import gate_ways
 from pipelines.commands import run_command
 from pipelines.compare import NoSuchRun, run_compare
 from pipelines.compiled import log_compiled
@@ -29,6 +28,7 @@ from pipelines.promote import GateRefused, NoCandidate, promote, run_promote
 from pipelines.rollback import rollback, run_rollback
 from pipelines.settings import Settings
 from pipelines.tracking import LoggedModel, connect, log_model, register_model
+from serving import version_plan
 from serving.registry import NoSuchVersion, NothingToRollBack, move_production, resolve, versions
 from tests.leads import SMALL, small_contract, small_leads
 
@@ -507,8 +507,8 @@ def test_a_field_allowed_by_a_name_the_contract_lacks_is_refused(registry, comma
 
 
 def test_a_stream_that_scores_otherwise_than_the_pipeline_is_refused(registry, monkeypatch):
-    read = gate_ways.events
-    monkeypatch.setattr(gate_ways, "events", lambda *given: read(*given).withColumn("Visits", F.lit(0.0)))
+    read = version_plan.events
+    monkeypatch.setattr(version_plan, "events", lambda *given: read(*given).withColumn("Visits", F.lit(0.0)))
     registry.add("good", 0.74)
     with pytest.raises(GateRefused, match=r"parity: found .*stream"):
         registry.promote("1")

@@ -206,7 +206,7 @@ def test_a_scorer_that_was_found_to_differ_is_told_of(version, ways):
 @pytest.mark.parametrize(
     ("way", "part"),
     [
-        ("stream", "pipelines.gate_ways.settled"),
+        ("stream", "pipelines.gate_ways.version_plan"),
         ("pyfunc", "serving.compiled.pyfunc.CompiledModel.predict"),
         ("online", "pipelines.gate_ways.Online.answer"),
         ("compiled without Spark", "pipelines.gate_ways.scored_batch"),
