@@ -1,13 +1,13 @@
-"""Scoring Parquet files on one machine without Spark: batches through threads, and an output that appears whole."""
+"""Scoring Parquet files on one machine without Spark: by threads, and into an output that appears whole."""
 
+import itertools
 import json
 import posixpath
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from features.contract import Contract, Kind
 from serving.compiled.errors import BadLead
+from serving.compiled.feed import Feed
 from serving.compiled.reasons import COLUMN
 from serving.compiled.scorer import CompiledScorer
 from serving.errors import ServingError
@@ -26,9 +27,6 @@ from serving.registry import ResolvedVersion
 BATCH_ROWS = 65_536
 READ_BYTES = 1 << 20  # of a column at a time
 ROWS_PER_FILE = 4_000_000
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
 class BadDataset(ServingError):
@@ -96,8 +94,9 @@ def score_dataset(
     """Score a folder of Parquet files into `output`, with the columns of `scored_by_compiled`; the number of leads.
 
     The scores are written beside `output` and renamed into its place, replacing what was there; where anything
-    fails nothing is left. Memory holds about `2 * threads` batches of `batch_rows` leads. `kind` goes into the
-    marker of the output. BadDataset where there is nothing to read, BadLead for wrong columns.
+    fails nothing is left. Each thread reads, scores and writes a batch of `batch_rows` leads at a time, into files of
+    its own: memory holds `threads` batches, and the leads keep no order. `kind` goes into the marker of the output.
+    BadDataset where there is nothing to read, BadLead for wrong columns.
     """
     place = Place.of(output.rstrip("/"))
     staged = posixpath.join(posixpath.dirname(place.path), f".{posixpath.basename(place.path)}.part")
@@ -108,14 +107,13 @@ def score_dataset(
     try:
         place.files.create_dir(staged, recursive=True)
         schema = pa.schema([leads.schema.field(name) for name in columns])
-        scan = _batches(leads, schema, batch_rows, use_threads=threads > 2)
 
         def score(batch: pa.RecordBatch) -> pa.RecordBatch:
             return scored_batch(batch, compiled, version, contract, now, reasons)
 
-        with ThreadPoolExecutor(threads) as pool:
-            empty = score(pa.RecordBatch.from_pylist([], schema))
-            rows = _write(place.files, staged, empty.schema, _in_order(pool, score, scan, ahead=2 * threads))
+        rows = _write_all(place.files, staged, score, _readers(leads, schema, batch_rows, threads), threads)
+        if rows == 0:
+            _write(place.files, staged, itertools.count(), iter([score(pa.RecordBatch.from_pylist([], schema))]))
         about = {"kind": kind, "model": version.name, "version": str(version.version), "source": source}
         with place.files.open_output_stream(posixpath.join(staged, MARKER)) as out:
             out.write(json.dumps(about, indent=2, sort_keys=True).encode())
@@ -171,21 +169,28 @@ def _dataset(source: str, compiled: CompiledScorer, contract: Contract) -> Any:
         raise BadDataset(f"{source} holds no Parquet files ({str(error).splitlines()[0][:200]}).") from error
 
 
-def _batches(leads: Any, schema: pa.Schema, rows: int, use_threads: bool) -> Iterator[pa.RecordBatch]:
-    """Batches of the files, one file after the other, in one schema.
+def _readers(leads: Any, schema: pa.Schema, rows: int, threads: int) -> list[Iterator[pa.RecordBatch]]:
+    """What reads each file; columns are decoded side by side where there are more threads than files."""
+    fragments = list(leads.get_fragments())
+    return [_batches(each, leads.filesystem, schema, rows, threads > len(fragments)) for each in fragments]
+
+
+def _batches(
+    fragment: Any, files: pafs.FileSystem, schema: pa.Schema, rows: int, use_threads: bool
+) -> Iterator[pa.RecordBatch]:
+    """Batches of a file, in a schema.
 
     Arrow's scanner of a whole dataset holds whole row groups of several files decoded, whatever it is asked to read
     ahead. A column that a file lacks is null, and one of another type is cast, as that scanner does.
     """
-    for fragment in leads.get_fragments():
-        there = fragment.physical_schema.names
-        held = [field for field in schema if field.name in there]
-        words = [field.name for field in held if pa.types.is_dictionary(field.type)]
-        with pq.ParquetFile(
-            fragment.path, filesystem=leads.filesystem, read_dictionary=words, buffer_size=READ_BYTES
-        ) as file:
-            for batch in file.iter_batches(rows, columns=[field.name for field in held], use_threads=use_threads):
-                yield pa.RecordBatch.from_arrays([_as(batch, field) for field in schema], schema=schema)
+    there = fragment.physical_schema.names
+    held = [field for field in schema if field.name in there]
+    words = [field.name for field in held if pa.types.is_dictionary(field.type)]
+    with pq.ParquetFile(
+        fragment.path, metadata=fragment.metadata, filesystem=files, read_dictionary=words, buffer_size=READ_BYTES
+    ) as file:
+        for batch in file.iter_batches(rows, columns=[field.name for field in held], use_threads=use_threads):
+            yield pa.RecordBatch.from_arrays([_as(batch, field) for field in schema], schema=schema)
 
 
 def _as(batch: pa.RecordBatch, field: pa.Field) -> pa.Array:
@@ -206,30 +211,34 @@ def _columns(schema: pa.Schema, compiled: CompiledScorer, contract: Contract) ->
     return needed + ([contract.label.name] if contract.label.name in schema.names else [])
 
 
-def _in_order(
-    pool: ThreadPoolExecutor, function: Callable[[Item], Result], items: Iterable[Item], ahead: int
-) -> Iterator[Result]:
-    """Results in the order of the items, with at most `ahead` of them begun and not yet taken."""
-    begun: deque[Future[Result]] = deque()
-    for item in items:
-        begun.append(pool.submit(function, item))
-        if len(begun) >= ahead:
-            yield begun.popleft().result()
-    while begun:
-        yield begun.popleft().result()
+def _write_all(
+    files: pafs.FileSystem,
+    folder: str,
+    function: Callable[[pa.RecordBatch], pa.RecordBatch],
+    readers: list[Iterator[pa.RecordBatch]],
+    threads: int,
+) -> int:
+    """Write what a function makes of the batches, by so many threads; the number of rows. An error ends them all."""
+    feed, numbers = Feed(readers), itertools.count()
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            begun = [pool.submit(_write, files, folder, numbers, map(function, feed)) for _ in range(threads)]
+            return sum(each.result() for each in as_completed(begun))
+        finally:
+            feed.end()
 
 
-def _write(files: pafs.FileSystem, folder: str, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> int:
-    """Write batches into numbered files of a few million rows, at least one; the number of rows."""
-    rows, number = 0, 0
-    while number == 0 or rows >= number * ROWS_PER_FILE:
-        path = posixpath.join(folder, f"part-{number:05d}.snappy.parquet")
-        number += 1
-        with pq.ParquetWriter(path, schema, filesystem=files) as writer:
-            for batch in batches:
+def _write(files: pafs.FileSystem, folder: str, numbers: Iterator[int], batches: Iterator[pa.RecordBatch]) -> int:
+    """Write batches into numbered files of a few million rows, none where there is no batch; the number of rows."""
+    rows = 0
+    for first in batches:
+        path = posixpath.join(folder, f"part-{next(numbers):05d}.snappy.parquet")
+        full = rows + ROWS_PER_FILE
+        with pq.ParquetWriter(path, first.schema, filesystem=files) as writer:
+            for batch in itertools.chain([first], batches):
                 writer.write_batch(batch)
                 rows += batch.num_rows
-                if rows >= number * ROWS_PER_FILE:
+                if rows >= full:
                     break
     return rows
 
