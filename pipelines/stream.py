@@ -16,7 +16,7 @@ from pyspark.sql import DataFrame, SparkSession
 from rich.console import Console
 
 from features.storage import Storage
-from pipelines.commands import Switch, run_command
+from pipelines.commands import Switch, console_of, run_command
 from pipelines.session import spark_session
 from pipelines.settings import Settings
 from pipelines.stream_options import Connections, StreamOptions, check
@@ -45,6 +45,7 @@ from serving.sources import FileFormat
 
 # A client of MLflow that asks seven times, two minutes each, would hold up a stop while the registry is down.
 MLFLOW_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
+WIDTH = 160  # columns, enough for a scored lead whose id is a UUID
 
 
 @dataclass(frozen=True)
@@ -147,7 +148,8 @@ def run_stream(
     awaited(lambda: connect(settings))
     places = places_of(spark, settings, options)
     letters = dead_letter_folder(spark, settings, options)
-    plan = StreamPlan(spark, settings.contract(), options, connections, places, letters, console or Console(), stop)
+    console = console or console_of(WIDTH)
+    plan = StreamPlan(spark, settings.contract(), options, connections, places, letters, console, stop)
     recorded = {"source": places.source, "output": places.output, "checkpoint": places.checkpoint}
     with _lenient_run(settings, {**options.model_dump(mode="json"), **recorded}, journal, awaited) as run:
         refuse_missing_folder(spark, places, options)
