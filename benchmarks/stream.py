@@ -29,6 +29,8 @@ STEADY = {"micro-batch": 30.0, "real-time": 2.0 * EPOCH_SECONDS}  # two whole ep
 # Of real-time mode, the first epoch: Java compiles at its end what it runs at every end.
 WARM = {"micro-batch": 20.0, "real-time": EPOCH_SECONDS + 5.0}
 RATES, RATE_SECONDS = (1000, 2000, 4000, 8000, 16000, 32000), 30
+# A promotion takes effect at the end of a batch or an epoch, which must fall into the load.
+PROMOTED_AFTER, RELOADS = 20, {"micro-batch": 40.0, "real-time": 40.0 + EPOCH_SECONDS}
 
 
 @dataclass
@@ -84,7 +86,7 @@ def main(quick: bool = typer.Option(False, help="short loads, to see that it wor
             for mode, seconds in STEADY.items():
                 loads[mode] = _steady(bench, mode, seconds * scale)
             rates = {mode: _highest(bench, mode, RATES[: 2 if quick else None]) for mode in STEADY}
-            reloads = {mode: _reload(bench, mode, 40 * max(scale, 0.6)) for mode in STEADY}
+            reloads = {mode: _reload(bench, mode, seconds) for mode, seconds in RELOADS.items()}
     _publish(place, rows, loads, rates, reloads)
 
 
@@ -137,11 +139,17 @@ def _load_row(name: str, load: Received) -> dict[str, Any]:
     return _row(name, load.spread, load.sent, load.received, load.lost, load.doubled, "sent until received")
 
 
+def _told(name: str, load: Received) -> Received:
+    """A load as it is, told at once: the table is printed half an hour after the start."""
+    typer.echo(f"{name}: {load.spread}, lost {load.lost}, doubled {load.doubled}", err=True)
+    return load
+
+
 def _relay(bench: Bench, seconds: float) -> Received:
     source, target = bench.topics("relay")
     with probe(bench.broker.bootstrap, source, target) as load, relay(bench.broker.bootstrap, source, target):
         load.load(bench.values, RATE, 3, "warm")
-        return load.load(bench.values, RATE, seconds, "relay")
+        return _told("relay", load.load(bench.values, RATE, seconds, "relay"))
 
 
 @contextmanager
@@ -159,7 +167,7 @@ def _running(bench: Bench, name: str, mode: str, warm: float = 20) -> Iterator[A
 
 def _steady(bench: Bench, mode: str, seconds: float) -> Received:
     with _running(bench, f"steady-{mode}", mode, WARM[mode]) as load:
-        return load.load(bench.values, RATE, seconds, mode)
+        return _told(mode, load.load(bench.values, RATE, seconds, mode))
 
 
 def _highest(bench: Bench, mode: str, rates: Sequence[int]) -> dict[int, Received]:
@@ -167,20 +175,20 @@ def _highest(bench: Bench, mode: str, rates: Sequence[int]) -> dict[int, Receive
     found: dict[int, Received] = {}
     with _running(bench, f"rates-{mode}", mode) as load:
         for rate in rates:
-            found[rate] = load.load(bench.values, rate, RATE_SECONDS, f"r{rate}")
+            found[rate] = _told(f"{mode}, {rate}/s", load.load(bench.values, rate, RATE_SECONDS, f"r{rate}"))
             if not found[rate].keeps_up:
                 break
     return found
 
 
 def _reload(bench: Bench, mode: str, seconds: float) -> Received:
-    """A load in the middle of which the other version is promoted."""
+    """A load during which the other version is promoted."""
     import threading
 
     with _running(bench, f"reload-{mode}", mode) as load:
-        timer = threading.Timer(seconds / 2, lambda: promote(bench.place, 2))
+        timer = threading.Timer(PROMOTED_AFTER, lambda: promote(bench.place, 2))
         timer.start()
-        found = load.load(bench.values, RELOAD_RATE, seconds, "reload")
+        found = _told(f"{mode}, promotion", load.load(bench.values, RELOAD_RATE, seconds, "reload"))
         timer.join()
     promote(bench.place, 1)
     if found.versions != {"1", "2"}:
