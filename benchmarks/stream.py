@@ -65,7 +65,7 @@ class Bench:
             process.wait()
 
 
-def main(quick: bool = typer.Option(False, help="short loads, to see that it works")) -> None:
+def main(quick: bool = typer.Option(False, help="shorter loads, to see that it works")) -> None:
     """Measure everything, print the table, and keep it in benchmarks/results/stream.md and .json."""
     scale = 0.2 if quick else 1.0
     with workplace() as place:
@@ -188,8 +188,11 @@ def _reload(bench: Bench, mode: str, seconds: float) -> Received:
     with _running(bench, f"reload-{mode}", mode) as load:
         timer = threading.Timer(PROMOTED_AFTER, lambda: promote(bench.place, 2))
         timer.start()
-        found = _told(f"{mode}, promotion", load.load(bench.values, RELOAD_RATE, seconds, "reload"))
-        timer.join()
+        try:
+            found = _told(f"{mode}, promotion", load.load(bench.values, RELOAD_RATE, seconds, "reload"))
+        finally:
+            timer.cancel()
+            timer.join()
     promote(bench.place, 1)
     if found.versions != {"1", "2"}:
         raise RuntimeError(f"{mode}: the promotion did not fall into the load: scored by {sorted(found.versions)}")

@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 Item = TypeVar("Item")
 
 
-class Feed(Generic[Item]):
+class Feed(Iterator[Item], Generic[Item]):
     """What readers give, each item to one of the threads that ask.
 
     A thread goes on with the reader that was used last, or with the next where that one is being read from: as many
@@ -22,9 +22,6 @@ class Feed(Generic[Item]):
             self._idle.put(reader)
         if not readers:
             self.end()
-
-    def __iter__(self) -> Iterator[Item]:
-        return self
 
     def __next__(self) -> Item:
         """The next item; StopIteration where there is none, or after `end`. An error of a reader ends all."""
@@ -43,7 +40,7 @@ class Feed(Generic[Item]):
         raise StopIteration
 
     def end(self) -> None:
-        """Give nothing to any thread from now on, those included that wait for a reader."""
+        """Begin to read nothing more, for those either that wait for a reader; what is being read is still given."""
         self._ended.set()
         self._idle.put(None)
 

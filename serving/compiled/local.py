@@ -25,7 +25,7 @@ from serving.ownership import MARKER, NotOurs
 from serving.registry import ResolvedVersion
 
 BATCH_ROWS = 65_536
-READ_BYTES = 1 << 20  # of a column at a time
+READ_BYTES = 1 << 20  # of a column at a time, where nothing is read beforehand
 ROWS_PER_FILE = 4_000_000
 
 
@@ -95,8 +95,8 @@ def score_dataset(
 
     The scores are written beside `output` and renamed into its place, replacing what was there; where anything
     fails nothing is left. Each thread reads, scores and writes a batch of `batch_rows` leads at a time, into files of
-    its own: memory holds `threads` batches, and the leads keep no order. `kind` goes into the marker of the output.
-    BadDataset where there is nothing to read, BadLead for wrong columns.
+    its own: memory holds a few batches per thread, and the leads keep no order. `kind` goes into the marker of the
+    output. BadDataset where there is nothing to read, BadLead for wrong columns.
     """
     place = Place.of(output.rstrip("/"))
     staged = posixpath.join(posixpath.dirname(place.path), f".{posixpath.basename(place.path)}.part")
@@ -181,13 +181,19 @@ def _batches(
     """Batches of a file, in a schema.
 
     Arrow's scanner of a whole dataset holds whole row groups of several files decoded, whatever it is asked to read
-    ahead. A column that a file lacks is null, and one of another type is cast, as that scanner does.
+    ahead, and a file that reads beforehand (`pre_buffer`) all of its bytes. A column that a file lacks is null, and one
+    of another type is cast, as that scanner does.
     """
     there = fragment.physical_schema.names
     held = [field for field in schema if field.name in there]
     words = [field.name for field in held if pa.types.is_dictionary(field.type)]
     with pq.ParquetFile(
-        fragment.path, metadata=fragment.metadata, filesystem=files, read_dictionary=words, buffer_size=READ_BYTES
+        fragment.path,
+        metadata=fragment.metadata,
+        filesystem=files,
+        read_dictionary=words,
+        buffer_size=READ_BYTES,
+        pre_buffer=False,
     ) as file:
         for batch in file.iter_batches(rows, columns=[field.name for field in held], use_threads=use_threads):
             yield pa.RecordBatch.from_arrays([_as(batch, field) for field in schema], schema=schema)
@@ -222,7 +228,8 @@ def _write_all(
     feed, numbers = Feed(readers), itertools.count()
     with ThreadPoolExecutor(threads) as pool:
         try:
-            begun = [pool.submit(_write, files, folder, numbers, map(function, feed)) for _ in range(threads)]
+            each_thread = [(function(batch) for batch in feed) for _ in range(threads)]
+            begun = [pool.submit(_write, files, folder, numbers, made) for made in each_thread]
             return sum(each.result() for each in as_completed(begun))
         finally:
             feed.end()
@@ -233,9 +240,10 @@ def _write(files: pafs.FileSystem, folder: str, numbers: Iterator[int], batches:
     rows = 0
     for first in batches:
         path = posixpath.join(folder, f"part-{next(numbers):05d}.snappy.parquet")
-        full = rows + ROWS_PER_FILE
-        with pq.ParquetWriter(path, first.schema, filesystem=files) as writer:
-            for batch in itertools.chain([first], batches):
+        schema, full, own = first.schema, rows + ROWS_PER_FILE, itertools.chain([first], batches)
+        del first  # it would be held until the file is full
+        with pq.ParquetWriter(path, schema, filesystem=files) as writer:
+            for batch in own:
                 writer.write_batch(batch)
                 rows += batch.num_rows
                 if rows >= full:

@@ -1,0 +1,101 @@
+"""Scoring Parquet files without Spark: files of several threads, what is left after an error, memory."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from serving.compiled import local
+from serving.compiled.local import score_dataset, scored_batch
+from serving.compiled.scorer import CompiledScorer
+from serving.registry import ResolvedVersion
+from tests.leads import small_contract
+from tests.trees import by_hand
+
+VERSION = ResolvedVersion("lead-scoring", 3, "", {})
+
+
+def write_leads(folder: Path, *sizes: int) -> None:
+    """A file of leads for each size, with ids of their own."""
+    folder.mkdir(exist_ok=True)
+    for number, size in enumerate(sizes):
+        ids = pa.array([f"lead-{number}-{i}" for i in range(size)], pa.string())
+        seconds = pa.array(np.arange(size) % 3 * 0.1, pa.float64())
+        leads = pa.table({"LeadId": ids, "Seconds": seconds, "City": pa.array(["Mumbai"] * size, pa.string())})
+        pq.write_table(leads, folder / f"{number}.parquet")
+
+
+@pytest.fixture
+def score(tmp_path):
+    def score(threads: int = 2, batch_rows: int = 4) -> int:
+        scorer, contract = CompiledScorer(by_hand()), small_contract()
+        source, target = str(tmp_path / "leads"), str(tmp_path / "scores")
+        return score_dataset(
+            source, target, scorer, VERSION, contract, kind="scores", threads=threads, batch_rows=batch_rows
+        )
+
+    return score
+
+
+def parts(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.parquet"))
+
+
+@pytest.mark.parametrize("threads", [1, 2, 7])
+def test_every_lead_of_every_file_is_scored_once(score, tmp_path, threads):
+    write_leads(tmp_path / "leads", 23, 0, 1, 40)
+    assert score(threads) == 64
+    written = pa.concat_tables([pq.read_table(part) for part in parts(tmp_path / "scores")])
+    assert len(written) == len(set(written["LeadId"].to_pylist())) == 64
+    assert set(written["probability"].to_pylist()) == {0.2, 0.4}
+
+
+def test_no_file_holds_many_more_leads_than_it_may(score, tmp_path, monkeypatch):
+    monkeypatch.setattr(local, "ROWS_PER_FILE", 8)
+    write_leads(tmp_path / "leads", 30)
+    assert score(threads=1) == 30
+    assert [part.name for part in parts(tmp_path / "scores")] == [f"part-0000{n}.snappy.parquet" for n in range(4)]
+    assert [pq.read_metadata(part).num_rows for part in parts(tmp_path / "scores")] == [8, 8, 8, 6]
+
+
+def test_files_without_leads_give_a_file_without_scores(score, tmp_path):
+    write_leads(tmp_path / "leads", 0, 0)
+    assert score() == 0
+    (part,) = parts(tmp_path / "scores")
+    assert pq.read_schema(part).names[:3] == ["LeadId", "score", "probability"]
+    assert json.loads((tmp_path / "scores" / local.MARKER).read_text())["version"] == "3"
+
+
+def test_an_error_in_one_thread_ends_all_and_leaves_nothing(score, tmp_path, monkeypatch):
+    def failing(batch, *rest):
+        if "lead-1-39" in batch["LeadId"].to_pylist():
+            raise ZeroDivisionError("the last batch")
+        return scored_batch(batch, *rest)
+
+    monkeypatch.setattr(local, "scored_batch", failing)
+    write_leads(tmp_path / "leads", 400, 40)
+    with pytest.raises(ZeroDivisionError, match="the last batch"):
+        score()
+    assert [path.name for path in tmp_path.iterdir()] == ["leads"]
+
+
+def test_a_large_file_is_never_held_whole(score, tmp_path, monkeypatch):
+    rows, held = 400_000, []
+    (tmp_path / "leads").mkdir()
+    drawn = np.random.default_rng(7)
+    ids = pa.array([f"{number:032x}" for number in drawn.integers(0, 1 << 62, rows)])
+    leads = pa.table({"LeadId": ids, "Seconds": drawn.random(rows), "City": pa.nulls(rows, pa.string())})
+    pq.write_table(leads, tmp_path / "leads" / "0.parquet", row_group_size=20_000)
+    del ids, leads
+    before = pa.total_allocated_bytes()
+
+    def watched(batch, *rest):
+        held.append(pa.total_allocated_bytes() - before)
+        return scored_batch(batch, *rest)
+
+    monkeypatch.setattr(local, "scored_batch", watched)
+    assert score(threads=1, batch_rows=5_000) == rows
+    assert max(held) < (tmp_path / "leads" / "0.parquet").stat().st_size / 3
