@@ -48,16 +48,16 @@ class LakeSink:
 
     def _write(self, batch: DataFrame, number: int, staged: str) -> int:
         seen = Observation()
-        rows = batch.where("reason is null")
-        counted = rows.observe(seen, F.count(F.lit(1)).alias("rows"), F.min(DAY).cast("string").alias("day"))
+        scored = F.count_if(F.col("reason").isNull()).alias("rows")
+        counted = batch.observe(seen, scored, F.min(DAY).cast("string").alias("day"))
         # The folder is moved when it is whole: no mark of that is needed in it.
-        writer = counted.drop("reason", "raw", DAY).write.option(SUCCESS_MARK, "false")
+        writer = counted.where("reason is null").drop("reason", "raw", DAY).write.option(SUCCESS_MARK, "false")
         writer.parquet(staged)
         found = seen.get
-        if found["rows"]:
+        if found["day"]:
             folder = self.folder(f"{DAY}={found['day']}", number)
-            self.storage.delete(folder)
-            self.storage.move(staged, folder)
-        else:
-            self.storage.delete(staged)
+            self.storage.delete(folder)  # of an earlier try, also where all are refused now
+            if found["rows"]:
+                self.storage.move(staged, folder)
+        self.storage.delete(staged)
         return int(found["rows"])

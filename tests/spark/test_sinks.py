@@ -52,6 +52,12 @@ def test_a_repeated_batch_replaces_itself(spark, lake, tmp_path):
     assert [r["model_version"] for r in in_lake(tmp_path)] == [2, 2]
 
 
+def test_a_repeated_batch_whose_events_are_all_refused_now_leaves_none_of_before(spark, lake, tmp_path):
+    lake.write(scored_rows(spark, {}, {}), 3)
+    assert lake.write(scored_rows(spark, BAD, BAD), 3) == 0
+    assert list((tmp_path / "lake").glob("batch_date=*/query=*/batch=*")) == []
+
+
 def test_a_batch_without_scores_leaves_no_folder(spark, lake, tmp_path):
     assert lake.write(scored_rows(spark, BAD), 0) == 0
     assert list((tmp_path / "lake").glob("batch_date=*")) == []
