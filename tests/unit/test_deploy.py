@@ -22,6 +22,8 @@ MANIFESTS = {path.stem: yaml.safe_load(path.read_text()) for path in DEPLOY.glob
 JOB_RUNS = {path.stem: json.loads(path.read_text()) for path in DEPLOY.glob("emr-serverless/*.json")}
 BUNDLE = yaml.safe_load((DEPLOY / "databricks" / "databricks.yml").read_text())
 JOBS = BUNDLE["resources"]["jobs"]
+# Part of a Databricks runtime for machine learning, or of no use there.
+BROUGHT_BY_DATABRICKS = ("matplotlib", "numpy", "pandas", "pyarrow", "pyspark", "pyyaml", "scikit-learn", "setuptools")
 COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
 IMAGES = [service["image"] for service in COMPOSE["services"].values()]
 IMAGES += re.findall(r"^FROM (\S+)", (DEPLOY / "Dockerfile").read_text(), re.M)
@@ -97,10 +99,13 @@ def test_no_secret_is_written_down():
     assert compose == ["POSTGRES_PASSWORD_FILE"]
 
 
-def test_databricks_installs_the_releases_of_requirements_in():
-    asked = {line.split("  #")[0] for line in (ROOT / "requirements.in").read_text().splitlines()}
+def test_databricks_installs_all_that_is_asked_for_to_run_and_its_runtime_does_not_bring():
+    to_run = (ROOT / "requirements.in").read_text().split("# to run")[1].split("# to develop")[0]
+    asked = {line.split("  #")[0] for line in to_run.split("\n") if line}
+    brought = {line for line in asked if re.match("[a-z-]+", line)[0] in BROUGHT_BY_DATABRICKS}
+    assert len(brought) == len(BROUGHT_BY_DATABRICKS)
     for job in JOBS.values():
-        assert {library["pypi"]["package"] for library in job["tasks"][0]["libraries"]} <= asked
+        assert {library["pypi"]["package"] for library in job["tasks"][0]["libraries"]} == asked - brought
 
 
 def test_the_image_starts_an_executor_as_spark_on_kubernetes_asks(tmp_path):
