@@ -53,6 +53,8 @@ def without_password(dsn: str) -> str:
         raise ValueError("not a PostgreSQL address: give postgresql://user@host:port/database?sslmode=...") from None
     if found.get("password"):
         raise ValueError("holds a password: leave it out, and set PGPASSWORD or PGPASSFILE")
+    if found.get("sslpassword"):
+        raise ValueError("holds the password of a key: name a service file that holds it (PGSERVICEFILE, PGSERVICE)")
     return dsn
 
 

@@ -31,7 +31,14 @@ def test_the_three_tables_must_differ():
 
 
 @pytest.mark.parametrize(
-    "dsn", ["postgresql://u:secret@h/d", "host=h password=secret", "postgresql://h/d?password=secret", "secret secret"]
+    "dsn",
+    [
+        "postgresql://u:secret@h/d",
+        "host=h password=secret",
+        "postgresql://h/d?password=secret",
+        "host=h sslpassword=secret",
+        "secret secret",
+    ],
 )
 def test_a_dsn_with_a_password_is_refused_without_showing_it(dsn):
     with pytest.raises(ValidationError) as refused:
