@@ -58,7 +58,11 @@ def batch_table(
     return Table(
         f"Batch scoring of {rows:,} {kind} leads, Parquet to nothing unless said",
         table,
-        ["medians of 3 runs after a warm one; spread: fastest to slowest", "scores of all ways agree to 1e-6"],
+        [
+            "medians of 3 runs after a warm one; spread: fastest to slowest",
+            "the compiled scores are our pipeline's to 1e-6 on 20,000 leads, "
+            "and those written are the compiled scorer's",
+        ],
     )
 
 
@@ -116,7 +120,7 @@ def on_one_thread(
     peer = sklearn_rate(scorer, known, part, label, ForestParams())
     rates = {
         "whole scorer: raw leads to calibrated scores and grades": part.num_rows / whole.median,
-        "limit: ONNX Runtime alone, features encoded beforehand": part.num_rows / forest.median,
+        "ONNX Runtime alone, leads as they were drawn, features encoded beforehand": part.num_rows / forest.median,
         "scikit-learn's forest of the same size, features encoded beforehand": peer,
     }
     return [{"what": what, "rows/s": found} for what, found in rates.items()]
