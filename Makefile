@@ -56,8 +56,8 @@ bench-stream: setup jars ## Measure the stream beside the original's design and 
 	$(PY) -m benchmarks.stream
 
 .PHONY: soak
-soak: setup ## Kill the stream 20 times over 20,000 events: each must be stored exactly once
-	SOAK_KILLS=20 SOAK_EVENTS=20000 $(PY) -m pytest tests/integration/test_killed_stream.py -k random
+soak: setup jars ## Kill the stream 20 times over 20,000 events: each must be stored exactly once
+	REQUIRE_SERVICES=1 SOAK_KILLS=20 SOAK_EVENTS=20000 $(PY) -m pytest tests/integration/test_killed_stream.py -k random
 
 .PHONY: jars
 jars: ## Fetch Spark's Kafka connector, and the broker that tests start, into .jars (needs Maven)
