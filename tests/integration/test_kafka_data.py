@@ -23,6 +23,7 @@ from tests.scored import scored_rows
 from tests.served import small_model
 
 GOOD = {"LeadId": "a", "Visits": 3, "City": "Pune"}
+SCRIPT, STATEMENT = "<script>alert(1)</script>", "'); DROP TABLE leads;--"
 SENT = [
     (b"a", json.dumps(GOOD).encode(), []),
     (b"key-only", b'{"Visits": 2}', [("event_id", b"E-header"), ("event_time", b"2026-03-04T05:06:07Z")]),
@@ -30,7 +31,9 @@ SENT = [
     (None, b"nonsense", []),
     (None, b"\xff\xfe", []),
     (b"gone", None, []),
-    (b"<script>", json.dumps({**GOOD, "LeadId": "<script>"}).encode(), []),
+    (b"nasty-1", json.dumps({**GOOD, "LeadId": SCRIPT}).encode(), []),
+    (b"nasty-2", json.dumps({**GOOD, "LeadId": STATEMENT}).encode(), []),
+    (b"nasty-3", json.dumps({**GOOD, "LeadId": SCRIPT, "Visits": STATEMENT}).encode(), []),
 ]
 
 
@@ -76,17 +79,17 @@ def topics(spark, kafka, tmp_path_factory) -> Topics:
 @pytest.fixture(scope="module")
 def scores(topics) -> dict[bytes, tuple[dict, dict]]:
     """Values and headers of the scores by key."""
-    return {m.key(): (json.loads(m.value()), dict(m.headers())) for m in topics.read("scores", 3)}
+    return {m.key(): (json.loads(m.value()), dict(m.headers())) for m in topics.read("scores", 4)}
 
 
 @pytest.fixture(scope="module")
 def dead(topics) -> dict[str, dict]:
     """Dead letters by origin."""
-    return {letter["origin"]: letter for letter in (json.loads(m.value()) for m in topics.read("dead", 4))}
+    return {letter["origin"]: letter for letter in (json.loads(m.value()) for m in topics.read("dead", 5))}
 
 
 def test_scores_are_keyed_by_lead_and_carry_id_version_and_batch(scores):
-    assert set(scores) == {b"a", b"key-only", b"<script>"}
+    assert set(scores) == {b"a", b"key-only", SCRIPT.encode(), STATEMENT.encode()}
     assert scores[b"a"][1] == {"event_id": b"leads-0-0", "model_version": b"7", "epoch": b"0"}
     value = scores[b"a"][0]
     assert (value["LeadId"], value["event_id"], value["model_version"]) == ("a", "leads-0-0", 7)
@@ -105,8 +108,14 @@ def test_dirt_is_told_by_topic_partition_and_offset(dead):
         "leads/0/3": "the event is not JSON",
         "leads/0/4": "the event is not UTF-8",
         "leads/0/5": "the event is empty",
+        "leads/0/8": "Visits is not a number",
     }
     assert (dead["leads/0/3"]["raw"], dead["leads/0/3"]["event_id"]) == ("nonsense", "leads-0-3")
+
+
+def test_words_that_mean_something_elsewhere_stay_words(scores, dead):
+    assert {scores[name.encode()][0]["LeadId"] for name in (SCRIPT, STATEMENT)} == {SCRIPT, STATEMENT}
+    assert json.loads(dead["leads/0/8"]["raw"]) == {**GOOD, "LeadId": SCRIPT, "Visits": STATEMENT}
 
 
 def test_a_mended_dead_letter_goes_back_under_its_event_id(spark, kafka, topics, dead, tmp_path):

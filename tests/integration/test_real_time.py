@@ -220,7 +220,10 @@ def test_scores_and_grades_are_those_of_the_calibrated_pipeline(promoted, spark,
 
 
 def test_broken_events_are_letters_with_their_reason(promoted):
-    assert {letter["reason"].split(":")[0] for letter in promoted.readings.letters} == {"the event is not JSON"}
+    letters = promoted.readings.letters
+    assert {letter["reason"].split(":")[0] for letter in letters} == {"the event is not JSON"}
+    assert {letter["raw"] for letter in letters} == {"{not json"}
+    assert len({letter["origin"] for letter in letters}) == promoted.feed.broken
 
 
 def test_a_stop_ends_the_epoch_and_the_log_counts_every_score(promoted, capsys):

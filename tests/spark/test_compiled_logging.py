@@ -2,7 +2,10 @@
 
 import logging
 import math
+import os
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,13 +14,16 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pyspark.sql import functions as F
 
 from pipelines.compiled import log_compiled
 from pipelines.gate_ways import ways_of_serving
 from pipelines.score import Engine, OutputTaken, run_score, run_score_locally
+from pipelines.settings import ROOT
 from pipelines.tracking import LoggedModel, connect, log_model, register_model
 from serving.compiled import parity as parity_module
 from serving.compiled.artifact import NotCompiled, load_compiled
+from serving.compiled.errors import CannotCompile
 from serving.compiled.local import BadDataset
 from serving.models import load_version
 from serving.ownership import NotOurs
@@ -224,6 +230,50 @@ def test_a_way_of_serving_that_gives_nothing_is_told_of(ways, monkeypatch, way, 
     monkeypatch.setattr(part, nothing[way])
     far = [name for name, parity in ways().items() if parity.largest == math.inf]
     assert far == [way]
+
+
+def test_a_model_without_a_compiled_form_keeps_its_spark_model_alone(spark, settings, monkeypatch, caplog):
+    def refusing(*_):
+        raise CannotCompile("the pipeline has no forest")
+
+    monkeypatch.setattr("pipelines.compiled.compile_saved", refusing)
+    address = resolve(connect(settings), settings.model_name).uri
+    with mlflow.start_run() as run, caplog.at_level(logging.WARNING):
+        compiled = log_compiled(
+            LoggedModel(address, 0), FIELDS, scored_by_spark(small_model(spark), small_leads(spark, 9))
+        )
+    told = "cannot compile: the pipeline has no forest"
+    assert (compiled.tags, compiled.scorer) == ({"compiled": told}, None)
+    assert mlflow.get_run(run.info.run_id).data.tags["compiled"] == told
+    assert "no compiled scorer: the pipeline has no forest" in caplog.text
+
+
+def test_spark_calls_the_compiled_model_as_a_function(spark, settings, version, tmp_path):
+    leads = spark.read.parquet(settings.stream)
+    score = mlflow.pyfunc.spark_udf(
+        spark, version.tags["compiled_uri"], result_type="probability double", params={"check": False}
+    )
+    called = leads.select("LeadId", score(F.struct(*(f.name for f in FIELDS)))["probability"].alias("probability"))
+    run_score_locally(settings, output=str(tmp_path / "scores"))
+    assert {r.LeadId: r.probability for r in called.collect()} == {
+        lead: scores[1] for lead, scores in by_id(tmp_path / "scores").items()
+    }
+
+
+def test_local_scoring_needs_no_java(settings, tmp_path):
+    words = ["--engine", "local", "--input", settings.stream, "--output", str(tmp_path / "out")]
+    without = {"JAVA_HOME": "/nonexistent", "PATH": str(tmp_path)}
+    asked = {"LEADS_MODEL_NAME": settings.model_name, "MLFLOW_TRACKING_URI": mlflow.get_tracking_uri()}
+    ended = subprocess.run(
+        [sys.executable, "-m", "pipelines.score", *words],
+        env={**os.environ, **without, **asked, "LEADS_DATA": str(tmp_path), "PYTHONPATH": str(ROOT)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr[-2000:]
+    assert len(by_id(tmp_path / "out")) == 40
 
 
 def test_a_model_that_differs_from_spark_is_not_logged(spark, settings, monkeypatch, caplog):

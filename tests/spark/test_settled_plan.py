@@ -89,6 +89,12 @@ def test_the_rows_are_the_same(both):
     assert len(own) == 60
 
 
+def test_each_row_has_a_time_of_its_own_and_each_run_later_ones(both):
+    first, later = ([row[SCORED_AT] for row in both[1].collect()] for _ in range(2))
+    assert len(set(first)) > 1
+    assert max(first) < min(later)
+
+
 def test_columns_and_types_are_the_same(both):
     own, found = both
     assert found.dtypes == own.dtypes

@@ -44,6 +44,16 @@ def port(status):
         yield endpoints.port
 
 
+def test_the_endpoints_are_for_this_machine_s_own_address_alone(port):
+    with pytest.raises(ConnectionRefusedError):  # another of the loopback's addresses, which all interfaces include
+        socket.create_connection(("127.0.0.2", port), 10)
+
+
+def test_the_endpoints_listen_where_they_are_told_to(status):
+    with Endpoints(status, Metrics(status), 0, "127.0.0.2") as endpoints:
+        socket.create_connection(("127.0.0.2", endpoints.port), 10).close()
+
+
 def test_a_stream_that_serves_is_healthy_and_ready(port):
     assert ask(port, "/healthz")[0] == 200
     assert ask(port, "/readyz")[0] == 200
