@@ -108,10 +108,12 @@ def _use_experiment(client: MlflowClient, name: str) -> None:
 
 
 def _code_tags() -> dict[str, str]:
-    """The commit of the code, where it runs from a git checkout."""
-    said = subprocess.run(
-        ["git", "-C", str(CODE), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
-    ).stdout.strip()
+    """The commit of the code, where it runs from a git checkout and git is there."""
+    command = ["git", "-C", str(CODE), "rev-parse", "HEAD"]
+    try:
+        said = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    except OSError:
+        return {}
     return {"git_commit": said} if said else {}
 
 

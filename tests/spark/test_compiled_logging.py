@@ -260,14 +260,14 @@ def test_spark_calls_the_compiled_model_as_a_function(spark, settings, version, 
     }
 
 
-def test_local_scoring_needs_no_java(settings, tmp_path):
+def test_local_scoring_needs_neither_java_nor_git(settings, tmp_path):
     words = ["--engine", "local", "--input", settings.stream, "--output", str(tmp_path / "out")]
     without = {"JAVA_HOME": "/nonexistent", "PATH": str(tmp_path)}
-    asked = {"LEADS_MODEL_NAME": settings.model_name, "MLFLOW_TRACKING_URI": mlflow.get_tracking_uri()}
+    asked = {"LEADS_MODEL_NAME": settings.model_name, "LEADS_CONTRACT_FILE": str(settings.contract_file)}
     ended = subprocess.run(
         [sys.executable, "-m", "pipelines.score", *words],
-        env={**os.environ, **without, **asked, "LEADS_DATA": str(tmp_path), "PYTHONPATH": str(ROOT)},
-        cwd=tmp_path,
+        env={**os.environ, **without, **asked, "MLFLOW_TRACKING_URI": mlflow.get_tracking_uri()},
+        cwd=ROOT,
         capture_output=True,
         text=True,
         check=False,
