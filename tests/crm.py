@@ -16,6 +16,7 @@ class Crm:
     answers: dict[str, list[int]] = field(default_factory=dict)
     seen: list[tuple[str, dict, dict]] = field(default_factory=list)
     url: str = ""
+    retry_after: str = "0"
 
     def answer(self, headers: dict, body: dict) -> int:
         """Note a request; the code that it is answered with."""
@@ -39,7 +40,7 @@ def receiving() -> Iterator[Crm]:
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             self.send_response(receiver.answer(dict(self.headers), body))
-            self.send_header("Retry-After", "0")
+            self.send_header("Retry-After", receiver.retry_after)
             self.send_header("Location", "/elsewhere")
             self.send_header("Content-Length", "0")
             self.end_headers()

@@ -26,6 +26,7 @@ from tests.leads import small_leads, small_rows
 from tests.served import graded_model, register_small, served
 
 EVENTS_PER_SECOND, WAIT_SECONDS = 100, 240
+TORN = "3"
 
 
 @pytest.fixture(scope="module")
@@ -38,10 +39,14 @@ def graded(spark: SparkSession) -> PipelineModel:
 def store(
     tmp_path_factory: pytest.TempPathFactory, spark: SparkSession, graded: PipelineModel
 ) -> Iterator[tuple[Workplace, Settings]]:
-    """Two versions of that model, the first in Production."""
+    """Two versions of that model, the first in Production, and one whose trees cannot be read."""
     folder = tmp_path_factory.mktemp("real-time")
     with served(spark, folder, graded) as settings:
-        register_small(spark, settings, settings.model_name, graded)
+        for _ in ("2", TORN):
+            register_small(spark, settings, settings.model_name, graded)
+        torn = MlflowClient().get_model_version_download_uri(settings.model_name, TORN)
+        for part in Path(torn.removeprefix("file://")).rglob("treesMetadata/*.parquet"):
+            part.write_bytes(b"torn")
         yield Workplace.at(folder), settings
 
 
@@ -176,13 +181,15 @@ class Outcome:
 
 @pytest.fixture(scope="module")
 def promoted(store, kafka, tmp_path_factory) -> Outcome:
-    """A promotion under load, then an orderly stop."""
+    """Two promotions under load, the first of a version that must not serve, then an orderly stop."""
     (place, settings), folder = store, tmp_path_factory.mktemp("promoted")
     topics = Topics.new(kafka, "rt")
     readings = Readings(kafka.bootstrap, topics)
     with streaming(place, kafka, topics, folder) as process:
         with Feed(kafka.bootstrap, topics) as feed:
             readings.until(lambda: len(readings.scores) > 50, process)
+            MlflowClient().set_registered_model_alias(settings.model_name, "Production", TORN)
+            readings.until(lambda: any(line["event"] == "refused" for line in log_of(folder)), process)
             MlflowClient().set_registered_model_alias(settings.model_name, "Production", "2")
             readings.until(lambda: "2" in readings.versions(), process)
         readings.until(
@@ -191,8 +198,13 @@ def promoted(store, kafka, tmp_path_factory) -> Outcome:
         )
         process.send_signal(signal.SIGTERM)
         code = process.wait(WAIT_SECONDS)
-    said = [json.loads(line) for line in (folder / "out.txt").read_text().splitlines() if line.startswith("{")]
-    return Outcome(feed, readings, code, said, (folder / "err.txt").read_text())
+    return Outcome(feed, readings, code, log_of(folder), (folder / "err.txt").read_text())
+
+
+def log_of(folder: Path) -> list[dict]:
+    """The whole lines that a stream has logged."""
+    said = (folder / "out.txt").read_text()
+    return [json.loads(line) for line in said[: said.rfind("\n") + 1].splitlines() if line.startswith("{")]
 
 
 def test_a_promotion_under_load_loses_nothing(promoted):
@@ -209,6 +221,12 @@ def test_every_score_names_the_version_that_made_it(promoted):
     scores = promoted.readings.scores
     assert all(str(value["model_version"]) == headers["model_version"] for value, headers in scores)
     assert all(headers["epoch"].isdecimal() for _, headers in scores)
+
+
+def test_a_version_that_cannot_be_read_is_refused_and_the_last_one_goes_on(promoted):
+    (refused,) = [line for line in promoted.said if line["event"] == "refused"]
+    assert refused["version"] == int(TORN)
+    assert "cannot be loaded" in refused["reason"]
 
 
 def test_scores_and_grades_are_those_of_the_calibrated_pipeline(promoted, spark, graded):

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import shutil
+import tempfile
 import threading
 import time
 from collections import Counter
@@ -22,6 +23,7 @@ from pipelines.redrive import run_redrive
 from pipelines.settings import Settings
 from pipelines.stream import StreamSummary, run_stream
 from pipelines.stream_options import StreamOptions
+from serving.model_copies import IN_USE, PREFIX
 from serving.queries import Batch
 from serving.runtime.lease import CheckpointInUse, FileLock
 from serving.sources import BadSource
@@ -70,6 +72,14 @@ def once(count: int) -> Counter:
 def test_every_lead_of_the_source_is_in_the_sink_once(spark, settings):
     run_to_end(spark, settings)
     assert ids_in_sink(spark, settings) == once(LEADS)
+
+
+def test_a_stream_removes_the_copies_of_models_that_killed_ones_left(spark, settings):
+    left = Path(tempfile.mkdtemp(prefix=PREFIX))
+    (left / IN_USE).touch()
+    os.utime(left, (time.time() - 3600,) * 2)
+    run_to_end(spark, settings)
+    assert not left.exists()
 
 
 def test_a_batch_has_a_folder_of_its_own_that_any_reader_finds(spark, settings):

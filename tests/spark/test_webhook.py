@@ -1,6 +1,7 @@
 """The webhook: every hot lead is posted under its key, refusals become dead letters, and nobody waits for ever."""
 
 import json
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -23,12 +24,24 @@ def crm() -> Iterator[Crm]:
 
 @pytest.fixture
 def open_sink(spark, tmp_path):
-    def make(url: str, **options) -> WebhookSink:
+    def make(url: str, stop: threading.Event | None = None, **options) -> WebhookSink:
         short = {"attempts": 3, "first_wait": 0.01, "longest_wait": 0.02, **options}
         dead = DeadLetterFolder(Storage(spark), str(tmp_path / "dead"), "q")
-        return WebhookSink(WebhookOptions(url=url, **short), dead, "q")
+        return WebhookSink(WebhookOptions(url=url, **short), dead, "q", stop or threading.Event())
 
     return make
+
+
+class Waits(threading.Event):
+    """A stop that never comes and notes how long it was waited for, without waiting."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seconds: list[float] = []
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.seconds.append(timeout or 0)
+        return False
 
 
 def undelivered(spark, tmp_path):
@@ -50,6 +63,21 @@ def test_what_is_not_taken_now_is_posted_again_under_the_same_key(spark, crm, op
     crm.answers = {"e-0": [code, 200]}
     assert open_sink(crm.url).write(scored_rows(spark, {}), 0) == 1
     assert crm.keys() == {"e-0": 2}
+
+
+def test_the_bound_of_a_wait_doubles_up_to_the_longest(spark, crm, open_sink):
+    crm.answers, waits = {"e-0": [500]}, Waits()
+    open_sink(crm.url, waits, attempts=20, first_wait=0.1, longest_wait=1).write(scored_rows(spark, {}), 0)
+    assert len(waits.seconds) == 19
+    assert all(s <= min(0.1 * 2**n, 1) for n, s in enumerate(waits.seconds))
+    assert max(waits.seconds) > 0.5
+
+
+@pytest.mark.parametrize("ahead", ["7", "3600", "Fri, 01 Jan 2100 00:00:00 +0000"])
+def test_a_receiver_is_given_the_time_it_asks_for_up_to_the_longest(spark, crm, open_sink, ahead):
+    crm.answers, crm.retry_after, waits = {"e-0": [503, 200]}, ahead, Waits()
+    assert open_sink(crm.url, waits, longest_wait=20).write(scored_rows(spark, {}), 0) == 1
+    assert waits.seconds == [7 if ahead == "7" else 20]
 
 
 @pytest.mark.parametrize("code", [400, 404, 422, 302])
