@@ -1,7 +1,6 @@
 """How an entry point runs as a command: parameters by typer, known errors as one line and exit code 2."""
 
 import logging
-import os
 import sys
 from collections.abc import Callable
 from enum import StrEnum
@@ -66,9 +65,9 @@ def run_command(function: Callable[..., Any]) -> None:
 
 
 def console_of(width: int) -> Console:
-    """A console as wide as the terminal, or as COLUMNS says; a pipe or a log has no width and gets `width` columns."""
+    """A console as wide as the terminal; what is no terminal (a pipe, a log) has no width and gets `width` columns."""
     console = Console()
-    return console if console.is_terminal or "COLUMNS" in os.environ else Console(width=width)
+    return console if console.is_terminal else Console(width=width)
 
 
 def _found(where: str, value: object) -> str:

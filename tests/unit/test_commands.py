@@ -58,12 +58,6 @@ def test_a_pipe_is_written_to_as_wide_as_asked(capsys):
     assert [len(line) for line in capsys.readouterr().out.splitlines()] == [130, 70]
 
 
-def test_a_pipe_is_as_wide_as_the_environment_says(capsys, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "60")
-    console_of(130).print("x" * 100)
-    assert [len(line) for line in capsys.readouterr().out.splitlines()] == [60, 40]
-
-
 def test_a_terminal_keeps_its_own_width(capsys, monkeypatch):
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "60")
