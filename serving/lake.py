@@ -54,10 +54,11 @@ class LakeSink:
         writer = counted.where("reason is null").drop("reason", "raw", DAY).write.option(SUCCESS_MARK, "false")
         writer.parquet(staged)
         found = seen.get
+        folder = self.folder(f"{DAY}={found['day']}", number)
         if found["day"]:
-            folder = self.folder(f"{DAY}={found['day']}", number)
             self.storage.delete(folder)  # of an earlier try, also where all are refused now
-            if found["rows"]:
-                self.storage.move(staged, folder)
-        self.storage.delete(staged)
+        if found["rows"]:
+            self.storage.move(staged, folder)
+        else:
+            self.storage.delete(staged)
         return int(found["rows"])

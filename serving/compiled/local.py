@@ -228,8 +228,9 @@ def _write_all(
     feed, numbers = Feed(readers), itertools.count()
     with ThreadPoolExecutor(threads) as pool:
         try:
-            each_thread = [(function(batch) for batch in feed) for _ in range(threads)]
-            begun = [pool.submit(_write, files, folder, numbers, made) for made in each_thread]
+            begun = [
+                pool.submit(_write, files, folder, numbers, (function(batch) for batch in feed)) for _ in range(threads)
+            ]
             return sum(each.result() for each in as_completed(begun))
         finally:
             feed.end()
