@@ -7,6 +7,7 @@ from pathlib import Path
 
 import mlflow
 import pyarrow.parquet as pq
+from mlflow import MlflowClient
 from pyspark.ml import PipelineModel
 from pyspark.ml.feature import Bucketizer, IndexToString
 from pyspark.ml.regression import IsotonicRegression
@@ -77,6 +78,13 @@ def register_small(spark: SparkSession, settings: Settings, name: str, model: Pi
     with mlflow.start_run():
         logged = log_model(model, small_contract().feature_set("available"), small_leads(spark, 10))
         return register_model(name, logged, {"feature_set": "available"})
+
+
+def tear(settings: Settings, version: int) -> None:
+    """Damage the trees of a version, so that it cannot be loaded."""
+    stored = MlflowClient().get_model_version_download_uri(settings.model_name, str(version))
+    for part in Path(stored.removeprefix("file://")).rglob("treesMetadata/*.parquet"):
+        part.write_bytes(b"torn")
 
 
 def write_files(leads: DataFrame, folder: Path, files: int, first: int = 0) -> None:

@@ -23,10 +23,10 @@ from features.stages import GRADE
 from pipelines.settings import Settings
 from tests.commands import Workplace
 from tests.leads import small_leads, small_rows
-from tests.served import graded_model, register_small, served
+from tests.served import graded_model, register_small, served, tear
 
 EVENTS_PER_SECOND, WAIT_SECONDS = 100, 240
-TORN = "3"
+TORN = 3
 
 
 @pytest.fixture(scope="module")
@@ -42,11 +42,9 @@ def store(
     """Two versions of that model, the first in Production, and one whose trees cannot be read."""
     folder = tmp_path_factory.mktemp("real-time")
     with served(spark, folder, graded) as settings:
-        for _ in ("2", TORN):
+        for _ in (2, TORN):
             register_small(spark, settings, settings.model_name, graded)
-        torn = MlflowClient().get_model_version_download_uri(settings.model_name, TORN)
-        for part in Path(torn.removeprefix("file://")).rglob("treesMetadata/*.parquet"):
-            part.write_bytes(b"torn")
+        tear(settings, TORN)
         yield Workplace.at(folder), settings
 
 
@@ -188,7 +186,7 @@ def promoted(store, kafka, tmp_path_factory) -> Outcome:
     with streaming(place, kafka, topics, folder) as process:
         with Feed(kafka.bootstrap, topics) as feed:
             readings.until(lambda: len(readings.scores) > 50, process)
-            MlflowClient().set_registered_model_alias(settings.model_name, "Production", TORN)
+            MlflowClient().set_registered_model_alias(settings.model_name, "Production", str(TORN))
             readings.until(lambda: any(line["event"] == "refused" for line in log_of(folder)), process)
             MlflowClient().set_registered_model_alias(settings.model_name, "Production", "2")
             readings.until(lambda: "2" in readings.versions(), process)
@@ -225,7 +223,7 @@ def test_every_score_names_the_version_that_made_it(promoted):
 
 def test_a_version_that_cannot_be_read_is_refused_and_the_last_one_goes_on(promoted):
     (refused,) = [line for line in promoted.said if line["event"] == "refused"]
-    assert refused["version"] == int(TORN)
+    assert refused["version"] == TORN
     assert "cannot be loaded" in refused["reason"]
 
 

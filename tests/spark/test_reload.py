@@ -30,7 +30,7 @@ from serving.runtime.lease import LOCK, LeaseLost
 from serving.runtime.probe import probe, refuse_scores
 from serving.runtime.watch import Watch
 from tests.leads import small_contract, small_leads
-from tests.served import register_small, served, small_model, write_files
+from tests.served import register_small, served, small_model, tear, write_files
 from tests.service_process import free_ports
 
 FILES, PER_FILE, WAIT_SECONDS = 3, 10, 120
@@ -67,9 +67,7 @@ def store(tmp_path_factory: pytest.TempPathFactory, spark: SparkSession, model: 
     with served(spark, folder, model) as settings:
         for other in (model, constant_model(spark), model, model_of_other_columns(spark), broken):
             register_small(spark, settings, settings.model_name, other)
-        torn = MlflowClient().get_model_version_download_uri(settings.model_name, str(TORN))
-        for part in Path(torn.removeprefix("file://")).rglob("treesMetadata/*.parquet"):
-            part.write_bytes(b"torn")
+        tear(settings, TORN)
         write_files(small_leads(spark, FILES * PER_FILE), Path(settings.stream), FILES)
         yield settings
 

@@ -50,8 +50,11 @@ def test_the_endpoints_are_for_this_machine_s_own_address_alone(port):
 
 
 def test_the_endpoints_listen_where_they_are_told_to(status):
-    with Endpoints(status, Metrics(status), 0, "127.0.0.2") as endpoints:
-        socket.create_connection(("127.0.0.2", endpoints.port), 10).close()
+    address = "127.0.0.2"
+    with Endpoints(status, Metrics(status), 0, address) as endpoints:
+        connection = socket.create_connection((address, endpoints.port), 10)
+        assert connection.getpeername() == (address, endpoints.port)
+        connection.close()
 
 
 def test_a_stream_that_serves_is_healthy_and_ready(port):
