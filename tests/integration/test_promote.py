@@ -29,7 +29,8 @@ from pipelines.rollback import rollback, run_rollback
 from pipelines.settings import Settings
 from pipelines.tracking import LoggedModel, connect, log_model, register_model
 from serving import version_plan
-from serving.registry import NoSuchVersion, NothingToRollBack, move_production, resolve, versions
+from serving.models import load_version
+from serving.registry import NoSuchVersion, NothingToRollBack, ResolvedVersion, move_production, resolve, versions
 from tests.leads import SMALL, small_contract, small_leads
 
 DATA_HASH = "0123456789abcdef"
@@ -167,6 +168,21 @@ def store(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Iter
     mlflow.set_tracking_uri(before)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def loaded_once() -> Iterator[None]:
+    """Each of MODELS is loaded once for all promotions; one that cannot be loaded is tried every time."""
+    loaded: dict[str, PipelineModel] = {}
+
+    def load(spark: SparkSession, version: ResolvedVersion) -> PipelineModel:
+        if version.run_id not in loaded:
+            loaded[version.run_id] = load_version(spark, version)
+        return loaded[version.run_id]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pipelines.gate_bench.load_version", load)
+        yield
+
+
 @pytest.fixture
 def registry(spark: SparkSession, store: tuple[Settings, dict], request: pytest.FixtureRequest) -> Registry:
     settings, logged = store
@@ -174,30 +190,42 @@ def registry(spark: SparkSession, store: tuple[Settings, dict], request: pytest.
     return Registry(spark, own, logged, connect(own))
 
 
-def test_the_best_version_of_the_prepared_data_is_promoted(registry):
+@pytest.fixture(scope="module")
+def first(spark: SparkSession, store: tuple[Settings, dict]) -> SimpleNamespace:
+    """The first promotion of a model with three versions, and what it left behind."""
+    settings, logged = store
+    own = settings.model_copy(update={"model_name": "first"})
+    registry = Registry(spark, own, logged, connect(own))
     registry.add("weak", 0.65)
     best = registry.add("good", 0.75)
     registry.add("good", 0.74)
-    assert registry.promote(reason="first").version == best
-    assert registry.production == best
-    assert resolve(registry.client, registry.settings.model_name).stage == "Production"
+    promoted = registry.promote(reason="first").version
+    return SimpleNamespace(
+        best=best,
+        promoted=promoted,
+        version=resolve(registry.client, own.model_name),
+        run=registry.audit(),
+        json=json.loads(registry.artifact("gate.json")),
+        text=registry.artifact("gate.md"),
+    )
 
 
-def test_a_promotion_leaves_the_gate_s_report_and_its_numbers_in_a_run(registry):
-    registry.add("good", 0.75)
-    registry.promote(reason="first")
-    run = registry.audit()
-    assert (run.info.status, run.data.tags["decision"], run.data.tags["model_version"]) == ("FINISHED", "promoted", "1")
+def test_the_best_version_of_the_prepared_data_is_promoted(first):
+    assert first.promoted == first.version.version == first.best
+    assert first.version.stage == "Production"
+
+
+def test_a_promotion_leaves_the_gate_s_report_and_its_numbers_in_a_run(first):
+    run = first.run
+    assert (run.info.status, run.data.tags["decision"], run.data.tags["model_version"]) == ("FINISHED", "promoted", "2")
     assert run.data.params["reason"] == "first"
     assert 0.65 < run.data.metrics["candidate_auc_roc"] < 0.9
-    assert json.loads(registry.artifact("gate.json"))["passed"] is True
-    assert "| AUC " in registry.artifact("gate.md")
+    assert first.json["passed"] is True
+    assert "| AUC " in first.text
 
 
-def test_the_promoted_version_carries_who_when_why_and_the_report(registry):
-    registry.add("good", 0.75)
-    registry.promote(reason="first")
-    tags = resolve(registry.client, registry.settings.model_name).tags
+def test_the_promoted_version_carries_who_when_why_and_the_report(first):
+    tags = first.version.tags
     assert tags["promotion_reason"] == "first"
     assert tags["promoted_by"]
     assert tags["promoted_at"].endswith("+00:00")
@@ -205,16 +233,16 @@ def test_the_promoted_version_carries_who_when_why_and_the_report(registry):
 
 
 def test_the_best_version_has_no_late_field_however_high_its_auc(registry):
-    honest = registry.add("good", 0.75)
+    registry.serve(registry.add("good", 0.75))
     registry.add("leaky", 0.99)
-    assert registry.promote().version == honest
+    assert not registry.promote().changed
 
 
 @pytest.mark.parametrize("auc", ["nan", "inf", "", "high"])
 def test_a_version_that_claims_no_number_as_its_auc_is_not_the_best(registry, auc):
-    honest = registry.add("good", 0.75)
+    registry.serve(registry.add("good", 0.75))
     registry.add("good", 0.9, test_auc_roc=auc)
-    assert registry.promote().version == honest
+    assert not registry.promote().changed
 
 
 def test_a_best_version_that_serves_already_stays_and_nothing_changes(registry):
@@ -238,7 +266,7 @@ def test_a_version_that_was_rolled_back_is_not_the_best_again(registry):
     better = registry.add("good", 0.75)
     registry.serve(better)
     run_rollback(registry.settings)
-    assert registry.promote().version == 1
+    assert not registry.promote().changed
     assert registry.promote(str(better)).version == better
 
 
@@ -492,9 +520,9 @@ def test_a_refusal_is_one_line_on_stderr_and_exit_2(registry, command, capsys):
 
 
 def test_promote_and_rollback_as_mlflow_runs_them_take_empty_words(registry, command, capsys):
-    for auc in (0.74, 0.75):
-        registry.add("good", auc)
-        assert command(promote, "--version", "best", "--reason", "", "--allow-late-fields", "") == 0
+    registry.serve(registry.add("good", 0.74))
+    registry.add("good", 0.75)
+    assert command(promote, "--version", "best", "--reason", "", "--allow-late-fields", "") == 0
     assert command(rollback, "--version", "previous", "--reason", "") == 0
     assert "version 1 is in Production again instead of version 2" in capsys.readouterr().out
 
@@ -516,7 +544,7 @@ def test_a_stream_that_scores_otherwise_than_the_pipeline_is_refused(registry, m
 
 @pytest.mark.parametrize("name", ["LeadId", "Number"])
 def test_a_suspect_id_or_order_field_may_be_allowed_by_name(registry, command, name):
-    registry.add("good", 0.74)
+    registry.serve(registry.add("good", 0.74))
     assert command(promote, "--version", "1", "--allow-late-fields", name) == 0
     assert registry.audit().data.params["allow_late_fields"] == name
 

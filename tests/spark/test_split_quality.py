@@ -23,7 +23,10 @@ def found(spark, tmp_path_factory):
         mlflow.create_experiment(settings.experiment, artifact_location=(folder / "artifacts").as_uri())
         run_prepare(spark, settings, str(small_csv(folder / "leads.csv", LEADS)))
         ways = parse_ways("grouped,kfold")
-        yield run_splits(spark, settings, ["available"], ways, params=ForestParams(trees=5, depth=4))
+        with pytest.MonkeyPatch.context() as patch:  # fewer folds: 12 fits in place of 36
+            patch.setattr("pipelines.splits.FOLDS", 3)
+            patch.setattr("evaluation.fitting.FOLDS", 2)
+            yield run_splits(spark, settings, ["available"], ways, params=ForestParams(trees=5, depth=4))
     finally:
         mlflow.set_tracking_uri(before)
 
