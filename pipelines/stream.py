@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, Any
 
 import mlflow
 import typer
@@ -141,36 +141,49 @@ def run_stream(
     stop, connections = stop or threading.Event(), connections or Connections()
     check(options, connections)
     journal = Journal.to(LogTo.OFF if report else options.log)
+    status = Status(options.seconds("stuck_after") + _longest_batch(options))
+    metrics = Metrics(status)
+
+    def unanswered(event: str, **told: Any) -> None:
+        status.registry = told["reason"]
+        journal.say(event, **told)
 
     def awaited(ask: Callable[[], Answer], silence: type[Exception] = Exception) -> Answer:
-        return await_registry(ask, options.seconds("registry_wait"), journal.say, stop, silence)
+        answer = await_registry(ask, options.seconds("registry_wait"), unanswered, stop, silence)
+        status.registry = ""
+        return answer
 
-    awaited(lambda: connect(settings))
-    places = places_of(spark, settings, options)
-    letters = dead_letter_folder(spark, settings, options)
-    console = console or console_of(WIDTH)
-    plan = StreamPlan(spark, settings.contract(), options, connections, places, letters, console, stop)
-    recorded = {"source": places.source, "output": places.output, "checkpoint": places.checkpoint}
-    with _lenient_run(settings, {**options.model_dump(mode="json"), **recorded}, journal, awaited) as run:
-        refuse_missing_folder(spark, places, options)
-        if options.mode is Mode.REAL_TIME:
-            refuse_few_slots(spark, plan.source)
-        version = awaited(lambda: resolve(connect(settings), settings.model_name, options.version))
-        mlflow.set_tags({"model_name": version.name, "model_version": str(version.version)})
-        for left in remove_abandoned(Storage(spark)):
-            journal.say("removed", abandoned=left)
-        served = awaited(lambda: plan.ready(version), Away)
-        totals = _serve(plan, settings, served, journal, report or (lambda batch: None))
-        return _summary(run.info.run_id, totals, places.output, journal)
+    # Whoever watches the process has answers while it still waits for the registry.
+    with Endpoints(status, metrics, options.health_port, options.health_host) if options.health_port else nullcontext():
+        awaited(lambda: connect(settings))
+        places = places_of(spark, settings, options)
+        letters = dead_letter_folder(spark, settings, options)
+        console = console or console_of(WIDTH)
+        plan = StreamPlan(spark, settings.contract(), options, connections, places, letters, console, stop)
+        recorded = {"source": places.source, "output": places.output, "checkpoint": places.checkpoint}
+        with _lenient_run(settings, {**options.model_dump(mode="json"), **recorded}, journal, awaited) as run:
+            refuse_missing_folder(spark, places, options)
+            if options.mode is Mode.REAL_TIME:
+                refuse_few_slots(spark, plan.source)
+            version = awaited(lambda: resolve(connect(settings), settings.model_name, options.version))
+            mlflow.set_tags({"model_name": version.name, "model_version": str(version.version)})
+            for left in remove_abandoned(Storage(spark)):
+                journal.say("removed", abandoned=left)
+            served = awaited(lambda: plan.ready(version), Away)
+            totals = _serve(plan, settings, served, journal, metrics, report or (lambda batch: None))
+            return _summary(run.info.run_id, totals, places.output, journal)
 
 
 def _serve(
-    plan: StreamPlan, settings: Settings, served: Served[DataFrame], journal: Journal, report: Callable[[Batch], None]
+    plan: StreamPlan,
+    settings: Settings,
+    served: Served[DataFrame],
+    journal: Journal,
+    metrics: Metrics,
+    report: Callable[[Batch], None],
 ) -> Totals:
     """Hold the checkpoint, and keep a query running on it."""
     options, storage, version = plan.options, Storage(plan.spark), served.version
-    status = Status(options.seconds("stuck_after") + _longest_batch(options))
-    metrics = Metrics(status)
 
     def named() -> ResolvedVersion:
         return resolve(connect(settings), settings.model_name, options.version)
@@ -183,8 +196,6 @@ def _serve(
         plan.open(bind(storage, plan.places, version.name))
         held.callback(plan.close)
         journal.about = {"query": plan.query, "model": version.name, "mode": str(options.mode)}
-        if options.health_port:
-            held.enter_context(Endpoints(status, metrics, options.health_port, options.health_host))
         journal.say("started", version=version.version, source=plan.places.source, sinks=options.sinks)
         held.enter_context(watch or nullcontext())
         return Supervisor(
@@ -193,7 +204,7 @@ def _serve(
             lease=right,
             watch=watch,
             journal=journal,
-            status=status,
+            status=metrics.status,
             metrics=metrics,
             drain=options.seconds("drain"),
         ).run(served)

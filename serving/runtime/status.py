@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -18,7 +18,8 @@ SECONDS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300)
 class Status:
     """What the supervisor last saw; written by its thread alone, read by those of the endpoints.
 
-    `stuck_after` is how long (s) a batch or an epoch may take; times are monotonic.
+    `stuck_after` is how long (s) a batch or an epoch may take; times are monotonic. Nobody has `looked_at` a query
+    before the first one runs: until then a registry that is awaited does not make the process unhealthy.
     """
 
     stuck_after: float
@@ -26,14 +27,14 @@ class Status:
     serving: bool = False
     refused: str = ""
     registry: str = ""
-    looked_at: float = field(default_factory=time.monotonic)
+    looked_at: float | None = None
     busy_since: float | None = None
     ended: bool = False
 
     def unhealthy(self) -> list[str]:
         """Why the process is of no more use and should be started again; empty where it is well."""
         found = ["the query has ended"] if self.ended else []
-        asleep = time.monotonic() - self.looked_at
+        asleep = time.monotonic() - self.looked_at if self.looked_at is not None else 0.0
         return [*found, *([f"the query was last looked after {asleep:.0f} s ago"] if asleep > ASLEEP_SECONDS else [])]
 
     def unready(self) -> list[str]:
@@ -57,6 +58,7 @@ class Metrics:
     """Prometheus metrics of one stream, in a registry of their own."""
 
     def __init__(self, status: Status) -> None:
+        self.status = status
         self.registry = at = CollectorRegistry()
         self._events = Counter(f"{PREFIX}_events", "events by what became of them", ["outcome"], registry=at)
         self._unknown = Counter(f"{PREFIX}_unknown_categories", "answers that the model has not seen", registry=at)

@@ -1,5 +1,6 @@
 """What the stream stands on goes away under it: broker, registry, checkpoint, room on the disk."""
 
+import json
 import os
 import re
 import shutil
@@ -16,6 +17,8 @@ import pytest
 
 from pipelines.stream import MLFLOW_PATIENCE
 from serving.ownership import OtherQuery
+from tests.endpoints import ask
+from tests.service_process import free_ports
 from tests.services import MlflowServer
 from tests.trials import WAIT_SECONDS, Trial
 
@@ -134,10 +137,17 @@ def test_a_stream_serves_on_while_the_registry_is_down_and_takes_a_promotion_onc
 
 
 def test_a_stream_that_starts_before_its_registry_waits_for_it(trial, registry):
+    (port,) = free_ports(1)
+
+    def told() -> bool:
+        code, body = ask(port, "/readyz")
+        return code == 503 and json.loads(body)["registry"] != "reachable"
+
     trial.send(40)
     registry.kill()
-    with in_background(trial, registry_wait="4 minutes") as thread:
-        time.sleep(1)  # it asks in vain
+    with in_background(trial, registry_wait="4 minutes", health_port=port) as thread:
+        until(told, thread)
+        assert ask(port, "/healthz")[0] == 200
         registry.start()
         until(stores_all(trial), thread)
     trial.assert_every_event_once()

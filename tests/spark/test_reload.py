@@ -5,8 +5,6 @@ import os
 import shutil
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -29,6 +27,7 @@ from serving.registry import ResolvedVersion
 from serving.runtime.lease import LOCK, LeaseLost
 from serving.runtime.probe import probe, refuse_scores
 from serving.runtime.watch import Watch
+from tests.endpoints import ask
 from tests.leads import small_contract, small_leads
 from tests.served import register_small, served, small_model, tear, write_files
 from tests.service_process import free_ports
@@ -143,11 +142,8 @@ def test_a_promotion_in_the_middle_of_a_batch_takes_effect_with_the_next(spark, 
 
 
 def ready(port: int) -> tuple[int, dict]:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=10) as answer:
-            return answer.status, json.loads(answer.read())
-    except urllib.error.HTTPError as error:
-        return error.code, json.loads(error.read())
+    code, body = ask(port, "/readyz")
+    return code, json.loads(body)
 
 
 def ready_once(port: int, holds: Callable[[int, dict], bool]) -> None:

@@ -3,8 +3,6 @@
 import json
 import socket
 import time
-import urllib.error
-import urllib.request
 
 import pytest
 
@@ -12,6 +10,7 @@ from serving.runtime.endpoints import Endpoints, PortTaken
 from serving.runtime.journal import Journal, LogTo
 from serving.runtime.progress import finished
 from serving.runtime.status import Metrics, Status
+from tests.endpoints import ask
 
 REPORT = {
     "batchId": 4,
@@ -28,17 +27,13 @@ def status() -> Status:
     return Status(stuck_after=60, version=3, serving=True)
 
 
-def ask(port: int, path: str) -> tuple[int, str]:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
-            return answer.status, answer.read().decode()
-    except urllib.error.HTTPError as error:
-        return error.code, error.read().decode()
+@pytest.fixture
+def metrics(status) -> Metrics:
+    return Metrics(status)
 
 
 @pytest.fixture
-def port(status):
-    metrics = Metrics(status)
+def port(status, metrics):
     metrics.batch(finished(REPORT))
     with Endpoints(status, metrics, 0) as endpoints:
         yield endpoints.port
@@ -60,6 +55,13 @@ def test_the_endpoints_listen_where_they_are_told_to(status):
 def test_a_stream_that_serves_is_healthy_and_ready(port):
     assert ask(port, "/healthz")[0] == 200
     assert ask(port, "/readyz")[0] == 200
+
+
+def test_a_stream_that_still_awaits_its_registry_is_healthy_and_not_ready(port, status):
+    status.serving = False
+    assert ask(port, "/healthz")[0] == 200
+    code, body = ask(port, "/readyz")
+    assert (code, json.loads(body)["problems"]) == (503, ["no version serves yet"])
 
 
 def test_a_refused_version_makes_a_stream_unready_but_not_unhealthy(port, status):
@@ -105,6 +107,31 @@ def test_metrics_are_prometheus_text(port):
     assert 'lead_scoring_event_latency_seconds{quantile="p99"} 0.009' in text
     assert "lead_scoring_model_version 3.0" in text
     assert "lead_scoring_lag_events 3.0" in text
+
+
+def test_versions_taken_and_refused_are_counted(port, metrics):
+    metrics.reloaded()
+    metrics.refused()
+    metrics.refused()
+    text = ask(port, "/metrics")[1]
+    assert "lead_scoring_reloads_total 1.0" in text
+    assert "lead_scoring_refused_versions_total 2.0" in text
+
+
+@pytest.mark.parametrize(
+    ("changed", "shown"),
+    [
+        ({}, {"degraded": 0, "registry_up": 1, "ready": 1}),
+        ({"refused": "version 4 is constant"}, {"degraded": 1, "registry_up": 1, "ready": 0}),
+        ({"registry": "connection refused"}, {"degraded": 0, "registry_up": 0, "ready": 1}),
+    ],
+    ids=["well", "degraded", "registry-down"],
+)
+def test_the_metrics_show_how_the_stream_is_at_the_moment(port, status, changed, shown):
+    for name, value in changed.items():
+        setattr(status, name, value)
+    text = ask(port, "/metrics")[1]
+    assert all(f"lead_scoring_{name} {value:.1f}\n" in text for name, value in shown.items())
 
 
 def test_any_other_path_is_not_found(port):
