@@ -1,10 +1,11 @@
 """Dead letters replayed after a fix: judged again, and those that are good now put where a stream reads, once."""
 
+import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from features.contract import Contract
@@ -13,10 +14,12 @@ from features.storage import Storage, join
 from serving.dead_letters import DEAD_LETTER_COLUMNS, REFUSED
 from serving.errors import ServingError
 from serving.events import EVENT_ID, EVENT_TIME, batch_date, event_fields, events
-from serving.kafka import KafkaOptions
+from serving.kafka import KafkaOptions, header
 from serving.sources import FileFormat
 
-_DONE = "_done.json"
+_BEGUN, _DONE = "_begun.json", "_done.json"
+_REDRIVE = "redrive"
+_DAY_MS = 86_400_000
 _REASONS = 20
 
 
@@ -46,7 +49,7 @@ class FolderTarget:
     folder: str
     format: FileFormat
 
-    def put(self, leads: DataFrame, name: str) -> None:
+    def put(self, leads: DataFrame, name: str, begun: int | None) -> None:
         """Put the leads there; nothing where an earlier try has done it."""
         goal = join(self.folder, f"{name}.{self.format}")
         if self.storage.exists(goal):
@@ -60,18 +63,23 @@ class FolderTarget:
 
 @dataclass(frozen=True)
 class TopicTarget:
-    """A Kafka topic that a stream reads; what was interrupted is sent again, under the same event ids."""
+    """A Kafka topic that a stream reads: an earlier try's leads are looked up there, and those that it lacks are sent.
+
+    Every record names its redrive, as the topic may hold the refused events themselves, under the same ids.
+    """
 
     kafka: KafkaOptions
     topic: str
     contract: Contract
 
-    def put(self, leads: DataFrame, name: str) -> None:
-        """Send the leads, each with its event id and time as headers."""
-        time = F.date_format(EVENT_TIME, "yyyy-MM-dd'T'HH:mm:ss.SSSSSSXXX")
+    def put(self, leads: DataFrame, name: str, begun: int | None) -> None:
+        """Send the leads, each with its event id, its time and the name of the redrive as headers."""
+        if begun is not None:
+            leads = leads.join(self._there(leads.sparkSession, name, begun), EVENT_ID, "left_anti")
+        told = F.date_format(EVENT_TIME, "yyyy-MM-dd'T'HH:mm:ss.SSSSSSXXX")
         headers = [
             F.struct(F.lit(key).alias("key"), value.cast("binary").alias("value"))
-            for key, value in ((EVENT_ID, F.col(EVENT_ID)), (EVENT_TIME, time))
+            for key, value in ((EVENT_ID, F.col(EVENT_ID)), (EVENT_TIME, told), (_REDRIVE, F.lit(name)))
         ]
         rows = leads.select(
             F.col(self.contract.id.name).cast("binary").alias("key"),
@@ -79,6 +87,17 @@ class TopicTarget:
             F.array(*headers).alias("headers"),
         )
         rows.write.format("kafka").options(**self.kafka.client(), topic=self.topic).save()
+
+    def _there(self, spark: SparkSession, name: str, begun: int) -> DataFrame:
+        """Event ids that the topic has of a redrive that began at `begun`, by clocks that may be a day off."""
+        asked = {
+            "subscribe": self.topic,
+            "startingTimestamp": str(max(0, begun - _DAY_MS)),
+            "startingOffsetsByTimestampStrategy": "latest",
+            "includeHeaders": "true",
+        }
+        records = spark.read.format("kafka").options(**self.kafka.client(), **asked).load()
+        return records.where(header(_REDRIVE) == name).select(header(EVENT_ID).alias(EVENT_ID)).distinct()
 
 
 def judged_again(letters: DataFrame, contract: Contract) -> DataFrame:
@@ -113,7 +132,7 @@ def redrive(
     if not dry_run:
         for run in _unfinished(storage, ledger):
             report(f"finishing the interrupted redrive {run}")
-            _finish(letters, target, storage, ledger, run)
+            _finish(letters, target, storage, ledger, run, _begun(storage, ledger, run))
     judged = judged_again(letters, contract).cache()
     try:
         good = judged.where("reason is null").drop("reason", "raw", "origin", "position", "batch_date")
@@ -142,12 +161,27 @@ def _reasons(judged: DataFrame) -> dict[str, int]:
 def _record(new: DataFrame, storage: Storage, ledger: str, run: str) -> None:
     aside = join(ledger, f"_part-{run}")
     new.write.parquet(aside)
+    storage.write_json(join(aside, _BEGUN), {"time_ms": time.time_ns() // 1_000_000})
     storage.move(aside, join(ledger, f"run={run}", "events"))
 
 
-def _finish(letters: DataFrame, target: FolderTarget | TopicTarget, storage: Storage, ledger: str, run: str) -> None:
+def _begun(storage: Storage, ledger: str, run: str) -> int:
+    """When a run was recorded (ms since 1970); 0 where an earlier release recorded it, which did not say."""
+    noted = join(ledger, f"run={run}", "events", _BEGUN)
+    return int(storage.read_json(noted)["time_ms"]) if storage.exists(noted) else 0
+
+
+def _finish(
+    letters: DataFrame,
+    target: FolderTarget | TopicTarget,
+    storage: Storage,
+    ledger: str,
+    run: str,
+    begun: int | None = None,
+) -> None:
+    """Put what a run has recorded to the target; `begun` tells of a run that was interrupted when it began."""
     recorded = letters.sparkSession.read.parquet(join(ledger, f"run={run}", "events"))
-    target.put(recorded, f"redrive-{run}")
+    target.put(recorded, f"redrive-{run}", begun)
     storage.write_json(join(ledger, f"run={run}", _DONE), {"target": str(getattr(target, "folder", ""))})
 
 

@@ -12,7 +12,7 @@ from features.storage import Storage
 from pipelines.redrive import LETTER_JSON
 from serving.dead_letters import REFUSED, DeadLetterSink, DeadLetterTopic, dead_letter
 from serving.events import events
-from serving.kafka import KafkaOptions
+from serving.kafka import KafkaOptions, header
 from serving.kafka_sink import KafkaSink, kafka_rows
 from serving.redrive import TopicTarget, redrive
 from serving.registry import ResolvedVersion
@@ -130,6 +130,35 @@ def test_a_mended_dead_letter_goes_back_under_its_event_id(spark, kafka, topics,
     sent = topics.read("again", 1)[0]
     assert (sent.key(), json.loads(sent.value())) == (b"far", {"LeadId": "far", "Visits": 5000.0})
     assert dict(sent.headers())["event_id"] == b"leads-0-2"
+
+
+@pytest.mark.parametrize("sent_before", [0, 1, 2])
+def test_an_interrupted_redrive_to_a_topic_sends_only_what_the_topic_lacks(
+    spark, kafka, tmp_path, monkeypatch, sent_before
+):
+    topic, contract = f"again-{sent_before}", small_contract()
+    kafka.create_topic(topic)
+    # The refused event stands in the topic itself, under its own id.
+    producer = Producer({"bootstrap.servers": kafka.bootstrap})
+    producer.produce(topic, b"not yet good", b"0", headers=[("event_id", b"E-0")])
+    assert producer.flush(60) == 0
+    raw = [json.dumps({**GOOD, "LeadId": f"lead-{n}"}) for n in range(3)]
+    refused = scored_rows(spark, *({"event_id": f"E-{n}", "raw": raw[n], "reason": "bad"} for n in range(3)))
+    letters, cluster = refused.select(*dead_letter(refused, "q")), KafkaOptions(bootstrap_servers=kafka.bootstrap)
+    target, put = TopicTarget(cluster, topic, contract), TopicTarget.put
+
+    def cut_off(self, leads, name, begun):
+        put(self, leads.orderBy("event_id").limit(sent_before), name, begun)
+        raise OSError("pulled the plug")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TopicTarget, "put", cut_off)
+        with pytest.raises(OSError, match="plug"):
+            redrive(letters, contract, target, Storage(spark), str(tmp_path))
+    assert redrive(letters, contract, target, Storage(spark), str(tmp_path)).replayed == 0
+    reader = spark.read.format("kafka").options(**cluster.client(), subscribe=topic, includeHeaders=True)
+    found = reader.load().select(header("event_id").alias("id")).collect()
+    assert sorted(record.id for record in found) == ["E-0", "E-0", "E-1", "E-2"]
 
 
 def test_one_plan_may_route_scores_and_dead_letters_to_their_topics(spark, scores):

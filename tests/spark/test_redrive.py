@@ -84,9 +84,9 @@ def test_an_interrupted_redrive_is_finished_and_replays_once(
 ):
     put = FolderTarget.put
 
-    def broken(self, leads, name):
+    def broken(self, leads, name, begun):
         if step == "after the target":
-            put(self, leads, name)
+            put(self, leads, name, begun)
         raise OSError("pulled the plug")
 
     with monkeypatch.context() as patch:
