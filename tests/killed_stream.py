@@ -12,6 +12,7 @@ from typing import Any
 from pipelines.commands import run_command
 from pipelines.stream import stream
 from serving.kafka_sink import KafkaSink
+from serving.lake import LakeSink
 from serving.postgres import PostgresSink
 from serving.postgres_tables import Tables
 from serving.queries import BatchWriter
@@ -19,6 +20,7 @@ from serving.queries import BatchWriter
 # The method that a phase begins or ends with (its last argument is the number of the batch), and whether death comes
 # before it or after it. The lake is written before Kafka, that before PostgreSQL, and the dead letters last.
 PHASES: dict[str, tuple[type, str, bool]] = {
+    "before-lake": (LakeSink, "write", True),
     "after-kafka": (KafkaSink, "write", False),
     "before-postgres": (PostgresSink, "write", True),
     "in-transaction": (Tables, "merge", False),

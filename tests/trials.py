@@ -68,6 +68,7 @@ class Trial:
     topic: str
     per_batch: int = 40
     output: str = ""
+    webhook: str = ""
     good: set[str] = field(default_factory=set)
     sent: int = 0
 
@@ -90,6 +91,7 @@ class Trial:
     def environment(self) -> dict[str, str]:
         """What a process of it needs."""
         services = self.kafka.environment | {"LEADS_POSTGRES_DSN": self.postgres.dsn}
+        services |= {"LEADS_WEBHOOK_URL": self.webhook} if self.webhook else {}
         return self.place.environment | services | {"LEADS_DATA": str(self.folder)}
 
     def send(self, count: int) -> None:

@@ -1,6 +1,10 @@
 """One query with three sinks: every score in the lake, the hot leads in PostgreSQL and at the CRM, and nothing else."""
 
 import json
+from collections.abc import Iterator
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from io import StringIO
 
 import pytest
 from confluent_kafka import Producer
@@ -13,9 +17,19 @@ NASTY = ("<script>alert(1)</script>", "'); DROP TABLE scored_events; --")
 HOT = 70
 
 
+@dataclass
+class FannedOut:
+    """A trial, the CRM that saw its hot leads, the lake's rows by event id, and the lines of the log."""
+
+    trial: Trial
+    crm: Crm
+    rows: dict[str, dict]
+    log: list[dict]
+
+
 @pytest.fixture(scope="module")
-def fanned_out(two_versions, spark, kafka, postgres, tmp_path_factory) -> tuple[Trial, Crm, dict[str, dict]]:
-    """A trial whose leads went to three sinks at once, the CRM that saw some, and the lake's rows by event id."""
+def fanned_out(two_versions, spark, kafka, postgres, tmp_path_factory) -> Iterator[FannedOut]:
+    """Leads of one topic that went to three sinks at once."""
     folder = tmp_path_factory.mktemp("fan-out")
     with on_trial(spark, two_versions, kafka, postgres, folder) as trial, receiving() as crm:
         producer = Producer(kafka.client)
@@ -30,10 +44,11 @@ def fanned_out(two_versions, spark, kafka, postgres, tmp_path_factory) -> tuple[
             producer.produce(trial.topic, json.dumps(event).encode())
         assert producer.flush(60) == 0
         trial.send(50)
-        with pytest.MonkeyPatch.context() as patch:
+        with pytest.MonkeyPatch.context() as patch, redirect_stdout(StringIO()) as said:
             patch.setenv("LEADS_WEBHOOK_URL", crm.url)
-            trial.run(sink="parquet,postgres,webhook", hot=HOT)
-        yield trial, crm, {row["event_id"]: row for row in trial.scores()}
+            trial.run(sink="parquet,postgres,webhook", hot=HOT, quiet=False)
+        log = [json.loads(line) for line in said.getvalue().splitlines() if line.startswith("{")]
+        yield FannedOut(trial, crm, {row["event_id"]: row for row in trial.scores()}, log)
 
 
 def hot(rows: dict[str, dict]) -> set[str]:
@@ -42,29 +57,36 @@ def hot(rows: dict[str, dict]) -> set[str]:
 
 
 def test_every_good_event_is_in_the_lake_once(fanned_out):
-    trial, _, rows = fanned_out
+    trial, rows = fanned_out.trial, fanned_out.rows
     assert set(rows) == trial.good | {f"{trial.topic}-{lead}" for lead in NASTY}
     assert len(trial.scores()) == len(rows)
 
 
 def test_some_leads_are_hot_and_some_are_not(fanned_out):
-    _, _, rows = fanned_out
+    rows = fanned_out.rows
     assert 0 < len(hot(rows)) < len(rows)
 
 
 def test_postgresql_holds_the_hot_ones_alone(fanned_out):
-    trial, _, rows = fanned_out
+    trial, rows = fanned_out.trial, fanned_out.rows
     assert sorted(event for (event,) in trial.events()) == sorted(hot(rows))
 
 
 def test_the_crm_was_given_the_hot_ones_alone_each_once(fanned_out):
-    _, crm, rows = fanned_out
+    crm, rows = fanned_out.crm, fanned_out.rows
     assert crm.keys() == dict.fromkeys(hot(rows), 1)
 
 
 def test_markup_and_sql_in_a_leads_id_stay_text_everywhere(fanned_out):
-    trial, crm, rows = fanned_out
+    trial, crm, rows = fanned_out.trial, fanned_out.crm, fanned_out.rows
     events = {f"{trial.topic}-{lead}": lead for lead in NASTY}
     assert {event: rows[event]["LeadId"] for event in events} == events
     assert dict(trial.events("event_id, lead_id")).items() >= events.items()
     assert {key: body["LeadId"] for key, _, body in crm.seen if key in events} == events
+
+
+def test_the_log_tells_how_far_the_broker_is_ahead_after_each_batch(fanned_out):
+    batches = [line for line in fanned_out.log if line["event"] == "batch"]
+    events = len(NASTY) + fanned_out.trial.sent
+    assert [line["rows_in"] for line in batches] == [fanned_out.trial.per_batch, events - fanned_out.trial.per_batch]
+    assert [line["lag"] for line in batches] == [events - fanned_out.trial.per_batch, 0]

@@ -1,0 +1,82 @@
+"""When a stream ends: a stop waits for the batch in hand, for as long as `drain` says, and a second signal does not."""
+
+import signal
+import threading
+from types import SimpleNamespace
+
+import pytest
+
+from pipelines.stream import stop_on_signals
+from serving.registry import ResolvedVersion
+from serving.runtime.journal import Journal, LogTo
+from serving.runtime.status import Metrics, Status
+from serving.runtime.supervisor import Supervisor
+from serving.runtime.watch import Served
+
+NEVER = 10**9
+
+
+class Query:
+    """A query within a batch that ends after some looks at it, once it was asked to."""
+
+    writer, asked = None, None
+
+    def __init__(self, looks: int) -> None:
+        self.looks, self.cut_off = looks, False
+        self.query = SimpleNamespace(
+            isActive=True, status={"isTriggerActive": True}, _jsq=SimpleNamespace(recentProgress=list)
+        )
+
+    def ended(self, seconds: float) -> bool:
+        """Look once."""
+        self.looks -= self.asked is not None
+        return self.looks <= 0 or self.cut_off
+
+    def ask_to_end(self) -> None:
+        """Note when it was asked first."""
+        self.asked = 0.0 if self.asked is None else self.asked
+
+    def end_now(self) -> None:
+        """Cut the batch off, where it has not ended."""
+        self.cut_off = self.looks > 0
+
+
+def stopped(query: Query, drain: float) -> Query:
+    """The query after a stream that serves it was stopped."""
+    stop, status = threading.Event(), Status(stuck_after=60)
+    stop.set()
+    Supervisor(
+        start=lambda served: query,
+        stop=stop,
+        lease=SimpleNamespace(check=lambda: None),
+        watch=None,
+        journal=Journal.to(LogTo.OFF),
+        status=status,
+        metrics=Metrics(status),
+        drain=drain,
+    ).run(Served(ResolvedVersion("m", 1, "r", {}), None))
+    return query
+
+
+def test_a_stop_waits_for_the_batch_in_hand():
+    query = stopped(Query(looks=5), drain=NEVER)
+    assert (query.asked, query.cut_off) == (0.0, False)
+
+
+def test_a_batch_that_outlasts_drain_is_cut_off():
+    assert stopped(Query(looks=NEVER), drain=0.0).cut_off
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_asks_to_stop_and_a_second_one_does_what_it_did_before(number, capfd):
+    came = []
+    before = signal.signal(number, lambda *_: came.append(number))
+    try:
+        with stop_on_signals() as stop:
+            signal.raise_signal(number)
+            assert (stop.is_set(), came) == (True, [])
+            signal.raise_signal(number)
+            assert came == [number]
+    finally:
+        signal.signal(number, before)
+    assert "stopping at the end of this micro-batch" in capfd.readouterr().err
