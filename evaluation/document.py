@@ -4,7 +4,6 @@ import base64
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import jinja2
@@ -12,7 +11,7 @@ from matplotlib.figure import Figure
 
 Mark = Literal["", "good", "bad", "faint"]
 _HTML = jinja2.Environment(
-    loader=jinja2.FileSystemLoader(Path(__file__).parent),
+    loader=jinja2.PackageLoader("evaluation", ""),  # also from a zip, as under spark-submit
     autoescape=True,
     undefined=jinja2.StrictUndefined,
     trim_blocks=True,

@@ -9,7 +9,6 @@ import base64
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar, Literal
 
 import jinja2
@@ -19,7 +18,7 @@ from evaluation.errors import EvaluationError
 
 ABSENT = "\N{EN DASH}"
 _TEMPLATES = jinja2.Environment(
-    loader=jinja2.FileSystemLoader(Path(__file__).parent),
+    loader=jinja2.PackageLoader("evaluation", ""),  # also from a zip, as under spark-submit
     autoescape=True,
     undefined=jinja2.StrictUndefined,
     trim_blocks=True,

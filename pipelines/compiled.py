@@ -6,6 +6,7 @@ import time
 import warnings
 from dataclasses import dataclass
 from importlib.metadata import version
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,6 @@ from pyspark.sql import functions as F
 from evaluation.samples import bounded
 from evaluation.scorers import field_columns
 from features.contract import LeadField
-from pipelines.settings import ROOT
 from pipelines.tracking import LoggedModel, model_signature
 from serving.compiled.artifact import ADDRESS, DIFFERENCE, DIFFERS, FOLDER, OK, REFUSED, STATE
 from serving.compiled.compiling import compile_saved
@@ -133,10 +133,13 @@ def log_scorer(scorer: CompiledScorer, fields: tuple[LeadField, ...], rows: pd.D
 
 def carried_code(folder: Path) -> list[str]:
     """The packages that a compiled model needs to load anywhere, written into a folder; their paths."""
-    sources = [ROOT / name for name in CARRIED]
-    sources += [p for p in sorted((ROOT / "serving" / "compiled").glob("*.py")) if p.name not in LEFT_OUT]
-    for source in sources:
-        target = folder / source.relative_to(ROOT)
+    # Read as resources: under spark-submit the packages lie in a zip.
+    sources = {name: files(name.split("/")[0]) / name.split("/")[1] for name in CARRIED}
+    for source in files("serving.compiled").iterdir():
+        if source.name.endswith(".py") and source.name not in LEFT_OUT:
+            sources[f"serving/compiled/{source.name}"] = source
+    for name, source in sources.items():
+        target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(source.read_text(encoding="utf-8"), encoding="utf-8")
     packages = [folder / "features", folder / "serving"]

@@ -10,7 +10,8 @@ from pipelines.commands import run_command
 from pipelines.settings import CODE
 
 PACKAGE = "lead_scoring.zip"
-CONTENTS = ("features/**/*.py", "evaluation/**/*.py", "serving/**/*.py", "pipelines/**/*.py", "conf/*")
+ROOMS = ("features", "evaluation", "serving", "pipelines")
+CONTENTS = (*(f"{room}/**/*.py" for room in ROOMS), "evaluation/*.j2", "evaluation/*.jinja", "conf/*")
 # The same code gives the same bytes: a zip cannot tell a time before this one.
 LONG_AGO = (1980, 1, 1, 0, 0, 0)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import mlflow
 import pyarrow.dataset as ds
 import pytest
+from mlflow import MlflowClient
 
 from pipelines.prepare import run_prepare
 from pipelines.score import run_score
@@ -113,11 +114,15 @@ def test_executors_run_our_python_though_they_were_given_none(place, standalone)
     assert said.splitlines()[-1] == "['root/a', 'root/b']"
 
 
-def test_spark_submit_scores_the_same_rows_on_two_workers(place, local_cluster, one_process, standalone, tmp_path):
+def test_spark_submit_trains_and_scores_the_same_rows_on_two_workers(
+    place, local_cluster, one_process, standalone, tmp_path
+):
     master, *workers = standalone
     before = [worker.executors() for worker in workers]
     small = f"--conf spark.executor.memory=512m --conf spark.ui.enabled=false --conf spark.driver.host={HOST}"
     away = {"PYTHONPATH": "", "MASTER": master.uri, "SPARK_OPTIONS": small, "LEADS_MODEL_NAME": "cluster"}
+    train = ["train", "--trees", "2", "--depth", "2", "--calibrate", "none", "--explain", "false"]
+    run(place, [str(ROOT / "deploy" / "spark-submit.sh"), *train], **away | {"LEADS_MODEL_NAME": "submitted"})
     score = ["score", "--output", (tmp_path / "score").as_uri()]
     stream = ["stream", "--output", (tmp_path / "stream").as_uri(), "--checkpoint", (tmp_path / "checkpoint").as_uri()]
     stream += ["--sink", "parquet", "--available-now", "true", "--max-files-per-trigger", "1"]
@@ -125,5 +130,11 @@ def test_spark_submit_scores_the_same_rows_on_two_workers(place, local_cluster, 
         run(place, [str(ROOT / "deploy" / "spark-submit.sh"), *words], **away)
     assert rows(tmp_path / "score") == one_process[1]
     assert rows(tmp_path / "stream") == one_process[1]
-    assert [worker.executors() for worker in workers] == [started + 2 for started in before]
+    assert [worker.executors() for worker in workers] == [started + 3 for started in before]
+    client = MlflowClient(place.tracking_uri)
+    (trained,) = client.search_model_versions("name = 'submitted'")
+    assert client.get_run(trained.run_id).info.status == "FINISHED"
+    experiments = [found.experiment_id for found in client.search_experiments()]
+    newest, *_ = client.search_runs(experiments, "tags.entry_point = 'score'", order_by=["start_time DESC"])
+    assert newest.data.tags["engine"] == "compiled"
     assert [path for path in (place.folder / "models").iterdir() if path.is_dir()] == []
