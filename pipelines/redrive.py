@@ -1,5 +1,7 @@
 """redrive: replay dead letters after a fix of the contract or the data, or of the receiver, each of them once."""
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated
@@ -8,16 +10,20 @@ import typer
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from features.contract import Contract
 from features.storage import Storage, join
 from pipelines.commands import Switch, run_command
 from pipelines.session import spark_session
 from pipelines.settings import Settings
 from pipelines.stream_options import TOPIC, Connections, UnfitOptions
 from serving.dead_letters import REFUSED, UNDELIVERED
+from serving.errors import ServingError
 from serving.kafka import KafkaOptions
+from serving.ownership import absolute
 from serving.redeliver import redeliver
 from serving.redrive import FolderTarget, NoDeadLetters, Replay, TopicTarget, letters_of
 from serving.redrive import redrive as replay
+from serving.runtime.lease import CheckpointInUse, lease
 from serving.sources import FileFormat
 from serving.webhook import WebhookOptions
 
@@ -25,6 +31,10 @@ LETTER_JSON = (
     "event_id string, lead string, event_time timestamp, origin string, position long, raw string, reason string, "
     "failed_at timestamp, query string, kind string"
 )
+
+
+class AlreadyRuns(ServingError):
+    """Another redrive replays by the same ledger."""
 
 
 class LetterKind(StrEnum):
@@ -73,10 +83,30 @@ def redrive(
 
 
 def run_redrive(spark: SparkSession, settings: Settings, options: RedriveOptions = RedriveOptions()) -> Replay:
-    """Replay what can be replayed; NoDeadLetters where there are none at the source."""
+    """Replay what can be replayed; NoDeadLetters where there are none at the source, AlreadyRuns beside another."""
     contract, storage = settings.contract(), Storage(spark)
     letters = _letters(spark, storage, options.source or settings.dead_letters, options)
-    ledger = options.ledger or join(settings.data, "redriven")
+    ledger = absolute(spark, options.ledger or join(settings.data, "redriven"))
+    with nullcontext() if options.dry_run else _alone(storage, ledger):
+        return _replayed(letters, contract, settings, storage, ledger, options)
+
+
+@contextmanager
+def _alone(storage: Storage, ledger: str) -> Iterator[None]:
+    """The right to replay by a ledger; AlreadyRuns where another redrive has it: both would replay the same letters."""
+    with ExitStack() as held:
+        try:
+            held.enter_context(lease(storage, ledger))
+        except CheckpointInUse:
+            raise AlreadyRuns(
+                f"another redrive replays by the ledger {ledger}, and two would send the same events; wait for its end."
+            ) from None
+        yield
+
+
+def _replayed(
+    letters: DataFrame, contract: Contract, settings: Settings, storage: Storage, ledger: str, options: RedriveOptions
+) -> Replay:
     if options.webhook is not None:
         return redeliver(letters, options.webhook, storage, ledger, options.dry_run)
     place = options.target or settings.stream
@@ -86,6 +116,7 @@ def run_redrive(spark: SparkSession, settings: Settings, options: RedriveOptions
     elif options.format is FileFormat.CSV:
         raise NoDeadLetters("format=csv has no room for event ids; give format=parquet or format=json.")
     else:
+        _refuse_other_files(storage, place, options.format)
         target = FolderTarget(storage, place, options.format)
     return replay(letters, contract, target, storage, ledger, options.dry_run)
 
@@ -99,6 +130,17 @@ def _letters(spark: SparkSession, storage: Storage, source: str, options: Redriv
     if not storage.list(join(source, f"kind={options.kind}")):
         raise NoDeadLetters(f"{source} holds no {options.kind} events; name the dead-letter folder of a stream.")
     return letters_of(spark.read.parquet(source), options.kind)
+
+
+def _refuse_other_files(storage: Storage, folder: str, format: FileFormat) -> None:
+    """UnfitOptions where the files of a folder are of another format: whoever reads them could not read the replay."""
+    names = [entry.name for entry in storage.list(folder) if not entry.name.startswith(("_", "."))]
+    found = [other for other in FileFormat if any(name.endswith(f".{other}") for name in names)]
+    if found and format not in found:
+        raise UnfitOptions(
+            f"{folder} holds files of the format {', '.join(found)}, and a stream that reads these would refuse one of "
+            f"{format}. Give format=json for JSON; for CSV name a folder that a stream of source_format={format} reads."
+        )
 
 
 def _cluster(options: RedriveOptions) -> KafkaOptions:

@@ -19,14 +19,14 @@ from pyspark.sql import functions as F
 from rich.console import Console
 
 from features.storage import Storage
-from pipelines.redrive import run_redrive
+from pipelines.redrive import AlreadyRuns, RedriveOptions, run_redrive
 from pipelines.settings import Settings
 from pipelines.stream import StreamSummary, run_stream
-from pipelines.stream_options import StreamOptions
+from pipelines.stream_options import StreamOptions, UnfitOptions
 from serving.model_copies import IN_USE, PREFIX
 from serving.queries import Batch
 from serving.runtime.lease import CheckpointInUse, FileLock
-from serving.sources import BadSource
+from serving.sources import BadSource, FileFormat
 from tests.leads import SMALL, small_leads
 from tests.served import served, write_files
 
@@ -285,5 +285,12 @@ def test_what_a_stream_refused_is_replayed_by_default_once_it_is_mended(spark, s
     contract = Path(settings.data, "mended.yaml")
     contract.write_text(SMALL.replace("max: 1000", "max: 9000"), encoding="utf-8")
     mended = settings.model_copy(update={"contract_file": contract})
+    with pytest.raises(UnfitOptions, match="holds files of the format parquet"):
+        run_redrive(spark, mended, RedriveOptions(format=FileFormat.JSON))
+    with (
+        FileLock(Path(mended.data, "redriven")),
+        pytest.raises(AlreadyRuns, match="another redrive replays by the ledger"),
+    ):
+        run_redrive(spark, mended)
     assert run_redrive(spark, mended).replayed == 1
     assert run_to_end(spark, mended).rows == 1
