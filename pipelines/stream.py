@@ -89,7 +89,10 @@ def stream(
     epoch: Annotated[str, typer.Option(help=_help("epoch"))] = DEFAULTS.epoch,
     available_now: Annotated[Switch, typer.Option(help=_help("available_now"))] = Switch.FALSE,
     max_files_per_trigger: Annotated[int, typer.Option(min=1, help=_help("max_files_per_trigger"))] = 1,
-    max_offsets_per_trigger: Annotated[int, typer.Option(min=0, help=_help("max_offsets_per_trigger"))] = 0,
+    max_offsets_per_trigger: Annotated[
+        int, typer.Option(min=0, help=_help("max_offsets_per_trigger"))
+    ] = DEFAULTS.max_offsets_per_trigger,
+    fail_on_data_loss: Annotated[Switch, typer.Option(help=_help("fail_on_data_loss"))] = Switch.TRUE,
     hot: Annotated[float, typer.Option(min=0, max=100, help=_help("hot"))] = 70,
     reasons: Annotated[Switch, typer.Option(help=_help("reasons"))] = Switch.FALSE,
     version: Annotated[str, typer.Option(help=_help("version"))] = DEFAULTS.version,
@@ -104,7 +107,8 @@ def stream(
     """Score every lead once, as it arrives; SIGTERM or Ctrl-C ends the stream at the end of a batch or epoch."""
     given = {name: value for name, value in locals().items() if name in StreamOptions.model_fields}
     settings, connections = Settings(), Connections()
-    options = StreamOptions(**{**given, "available_now": bool(available_now), "reasons": bool(reasons)})
+    switches = {"available_now": available_now, "reasons": reasons, "fail_on_data_loss": fail_on_data_loss}
+    options = StreamOptions(**given | {name: bool(switch) for name, switch in switches.items()})
     check(options, connections)
     for name, value in MLFLOW_PATIENCE.items():
         os.environ.setdefault(name, value)
@@ -193,7 +197,7 @@ def _serve(
         watch = Watch(named, plan.ready, version, options.seconds("poll"), journal.say)
     with ExitStack() as held:
         right = held.enter_context(lease(storage, plan.places.checkpoint))
-        plan.open(bind(storage, plan.places, version.name))
+        plan.open(bind(storage, plan.places, version.name, plan.dead_letters))
         held.callback(plan.close)
         journal.about = {"query": plan.query, "model": version.name, "mode": str(options.mode)}
         journal.say("started", version=version.version, source=plan.places.source, sinks=options.sinks)

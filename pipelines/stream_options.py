@@ -1,5 +1,6 @@
 """Parameters of the stream, and what each mode, source and sink asks of them: checked before anything starts."""
 
+import json
 from enum import StrEnum
 
 from pydantic import BaseModel, Field
@@ -48,7 +49,8 @@ class StreamOptions(BaseModel, frozen=True, extra="forbid"):
     epoch: str = Field("60 seconds", description="time between two checkpoints in real-time mode")
     available_now: bool = Field(False, description="score what is there now, then end")
     max_files_per_trigger: int = Field(1, ge=1, description="most files in a micro-batch")
-    max_offsets_per_trigger: int = Field(0, ge=0, description="most Kafka events in a micro-batch; 0: no bound")
+    max_offsets_per_trigger: int = Field(100_000, ge=0, description="most Kafka events in a micro-batch; 0: no bound")
+    fail_on_data_loss: bool = Field(True, description="end where Kafka has deleted events that were not read yet")
     hot: float = Field(70, ge=0, le=100, description="smallest score that goes to postgres and webhook")
     reasons: bool = Field(False, description="tell why each lead has its score; micro-batch mode alone")
     version: str = Field("Production", min_length=1, description="alias (watched) or number of the model version")
@@ -83,6 +85,11 @@ class StreamOptions(BaseModel, frozen=True, extra="forbid"):
         if self.dead_letters.startswith(TOPIC):
             return self.dead_letters.removeprefix(TOPIC)
         return f"{self.topic}-dead-letters" if self.mode is Mode.REAL_TIME and not self.dead_letters else ""
+
+    @property
+    def max_offsets(self) -> int | None:
+        """Most Kafka events in a micro-batch; None: no bound, as for an epoch of real-time mode."""
+        return self.max_offsets_per_trigger or None if self.mode is Mode.MICRO_BATCH else None
 
     def gives(self, name: str) -> bool:
         """Whether a parameter differs from its default, as only what somebody gave can."""
@@ -151,6 +158,7 @@ def check(options: StreamOptions, connections: Connections) -> None:
         options.milliseconds(name)
     refusals = _real_time(options) if options.mode is Mode.REAL_TIME else []
     refusals += _passed_over(options) + _topics(options)
+    refusals += [] if options.milliseconds("poll") else ["poll must be longer than nothing"]
     if refusals:
         raise UnfitOptions(f"these parameters do not go together: {'; '.join(refusals)}.")
     if uses_kafka(options):
@@ -172,10 +180,13 @@ def _real_time(options: StreamOptions) -> list[str]:
         "mode=real-time writes Kafka alone: sink=kafka": options.sinks == (SinkName.KAFKA,),
         "mode=real-time sends refused events to a topic: dead_letters=kafka:TOPIC": bool(options.dead_letter_topic),
         "mode=real-time never ends by itself: available_now=false": not options.available_now,
-        "max_offsets_per_trigger has no meaning with mode=real-time": not options.max_offsets_per_trigger,
+        "max_offsets_per_trigger has no meaning with mode=real-time": not options.gives("max_offsets_per_trigger"),
         "mode=real-time runs no Python, which reasons need: reasons=false, or mode=micro-batch": not options.reasons,
         f"epoch must be at least {SHORTEST_EPOCH_MS // 1000} seconds": options.milliseconds("epoch")
         >= SHORTEST_EPOCH_MS,
+        "epoch must not be longer than drain: a stop would cut it off, and all of it would be sent again": (
+            options.milliseconds("epoch") <= options.milliseconds("drain")
+        ),
     }
     return [words for words, holds in wanted.items() if not holds]
 
@@ -188,6 +199,7 @@ def _passed_over(options: StreamOptions) -> list[str]:
         "trigger": ("mode=micro-batch", options.mode is Mode.MICRO_BATCH),
         "max_offsets_per_trigger": ("source=kafka:TOPIC", of_kafka),
         "starting_offsets": ("source=kafka:TOPIC", of_kafka),
+        "fail_on_data_loss": ("source=kafka:TOPIC", of_kafka),
         "source_format": ("a source of files", not of_kafka),
         "max_files_per_trigger": ("a source of files", not of_kafka),
         "output": ("sink=parquet", SinkName.PARQUET in sinks),
@@ -197,10 +209,20 @@ def _passed_over(options: StreamOptions) -> list[str]:
     return [f"{name} is for {place}" for name, (place, there) in places.items() if options.gives(name) and not there]
 
 
+def _is_object(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), dict)
+    except ValueError:
+        return False
+
+
 def _topics(options: StreamOptions) -> list[str]:
     named = [t for t in (*options.source_topic.split(","), options.topic, options.dead_letter_topic) if t]
     wanted = {
         "source=kafka: names no topic": options.source != TOPIC,
+        "starting_offsets must be earliest, latest, or Spark's JSON of offsets by topic and partition": (
+            options.starting_offsets in ("earliest", "latest") or _is_object(options.starting_offsets)
+        ),
         "sink=kafka needs topic=TOPIC": bool(options.topic) or SinkName.KAFKA not in options.sinks,
         "source, topic and dead_letters must be different topics": len(named) == len(set(named)),
     }

@@ -20,7 +20,7 @@ from serving.file_account import FileAccount
 from serving.kafka_sink import EPOCH, KafkaSink, kafka_rows, planned
 from serving.lake import LakeSink
 from serving.models import load_version
-from serving.ownership import Places, absolute
+from serving.ownership import Places, absolute, refuse_older
 from serving.postgres import PostgresSink
 from serving.queries import Batch, BatchWriter, Mode, Running, start_micro_batches, start_real_time
 from serving.registry import ResolvedVersion
@@ -56,9 +56,16 @@ class StreamPlan:
     _cold: bool = True
 
     def open(self, query: str) -> None:
-        """Make the sinks of the query of an id, once for all versions; their errors come here."""
+        """Make the sinks of the query of an id, once for all versions; their errors come here.
+
+        OlderCheckpoint where one holds a batch that the checkpoint does not know.
+        """
         self.query = query
         self.sinks = self._sinks()
+        for sink in self.sinks:
+            if isinstance(sink, LakeSink | PostgresSink):
+                where = self.places.output if isinstance(sink, LakeSink) else "PostgreSQL"
+                refuse_older(Storage(self.spark), self.places.checkpoint, sink.newest(), where)
 
     def close(self) -> None:
         """Close what the sinks hold open."""
@@ -76,7 +83,8 @@ class StreamPlan:
             kafka=self.connections.kafka_options(),
             topics=self.options.source_topic,
             starting_offsets=self.options.starting_offsets,
-            max_offsets=self.options.max_offsets_per_trigger or None,
+            max_offsets=self.options.max_offsets,
+            fail_on_data_loss=self.options.fail_on_data_loss,
         )
 
     def ready(self, version: ResolvedVersion) -> Served[DataFrame]:

@@ -42,12 +42,27 @@ _REFUSALS = {
 }
 
 
+_GONE = "not available in Kafka any more"
+
+
 class KafkaRefused(ServingError):
     """The Kafka cluster was reached and does not let this client in."""
 
 
-def refusal(said: str) -> KafkaRefused | None:
-    """What is wrong, where an error of a query says that Kafka refused it; the error's own text may hold the plan."""
+class EventsGone(ServingError):
+    """Kafka has deleted events that a query has not read."""
+
+
+def refusal(said: str) -> ServingError | None:
+    """What is wrong, where an error of a query says that Kafka refused it, or has lost what it asks for.
+
+    The error's own text may hold the plan.
+    """
+    if _GONE in said:
+        return EventsGone(
+            "Kafka has deleted events that were not scored yet: its retention is shorter than the stream was away. "
+            "Nothing was committed. To go on with what is left, start once with fail_on_data_loss=false."
+        )
     found = next((told for name, told in _REFUSALS.items() if name in said), None)
     return KafkaRefused(f"Kafka: {found}. Mend that and start again: nothing is lost.") if found else None
 

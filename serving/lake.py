@@ -42,6 +42,16 @@ class LakeSink:
         """Where a batch of a day (`batch_date=2026-11-25`) lies."""
         return join(self.output, day, f"query={self.query}", f"batch={number:06d}")
 
+    def newest(self) -> int | None:
+        """Number of the newest batch that the query has written; None where there is none."""
+        days = [e for e in self.storage.list(self.output) if e.name.startswith(f"{DAY}=")]
+        # Batches are planned one after the other: the newest lies in the last day that has any.
+        for day in sorted(days, key=lambda entry: entry.name, reverse=True):
+            batches = self.storage.list(join(day.uri, f"query={self.query}"))
+            if batches:
+                return max(int(entry.name.removeprefix("batch=")) for entry in batches)
+        return None
+
     def clear_staging(self) -> None:
         """Remove what killed processes had begun to write."""
         self.storage.delete(join(self.output, STAGING))

@@ -27,6 +27,10 @@ class OtherQuery(ServingError):
     """A checkpoint or an output folder belongs to another query."""
 
 
+class OlderCheckpoint(ServingError):
+    """A checkpoint is an older copy: its query has written batches that it knows nothing of."""
+
+
 @dataclass(frozen=True)
 class Places:
     """What a query reads and writes, as absolute URIs; `output` is empty where nothing is stored."""
@@ -70,14 +74,14 @@ def write_marker(storage: Storage, folder: str, kind: str, **content: str) -> No
     storage.write_json(join(folder, MARKER), {"kind": kind, **content})
 
 
-def bind(storage: Storage, places: Places, model: str) -> str:
+def bind(storage: Storage, places: Places, model: str, dead_letters: str = "") -> str:
     """Tie checkpoint, source and output together, or find them tied; the query's short id.
 
-    Nothing is written unless all three belong together. Entangled where one lies inside another, NotOurs where a
-    folder holds something else, OtherQuery where the checkpoint was made for another source or output, the output
-    for another checkpoint, or one is gone.
+    Nothing is written unless all three belong together. Entangled where one, or the folder of `dead_letters`, lies
+    inside another, NotOurs where a folder holds something else, OtherQuery where the checkpoint was made for another
+    source or output, the output for another checkpoint, or one is gone.
     """
-    _refuse_entangled(places)
+    _refuse_entangled(places, dead_letters)
     known = read_marker(storage, places.checkpoint, CHECKPOINT)
     if known is None:
         _refuse_written(storage, places)
@@ -89,8 +93,25 @@ def bind(storage: Storage, places: Places, model: str) -> str:
     return f"q{known['id'][:8]}"
 
 
-def _refuse_entangled(places: Places) -> None:
+def refuse_older(storage: Storage, checkpoint: str, written: int | None, where: str) -> None:
+    """OlderCheckpoint where a batch was `written` that the checkpoint has not planned: one restored from a backup.
+
+    Its next batch would have the number of one that was written, and other events: where batches are known by their
+    numbers these would be passed over, or stand there twice.
+    """
+    planned = [int(e.name) for e in storage.list(join(checkpoint, "offsets")) if e.name.isdecimal()]
+    newest = max(planned, default=-1)
+    if written is not None and written > newest:
+        raise OlderCheckpoint(
+            f"{checkpoint} is an older copy: it ends with batch {newest}, and batch {written} of its query is in "
+            f"{where} already. Going on from there would lose events or store them twice. Start with a new checkpoint "
+            "and a new output (docs/operations.md, The checkpoint is lost)."
+        )
+
+
+def _refuse_entangled(places: Places, dead_letters: str) -> None:
     named = {"source": places.source, "output": places.output, "checkpoint": places.checkpoint}
+    named["dead_letters"] = dead_letters
     for inner, outer in itertools.permutations([name for name, uri in named.items() if uri], 2):
         if f"{named[inner]}/".startswith(f"{named[outer]}/"):
             raise Entangled(

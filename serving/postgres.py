@@ -75,6 +75,14 @@ class PostgresSink:
         rows = batch.where("reason is null").select(*self._columns(batch.columns))
         return self._patiently(lambda: self._write(rows, number), f"batch {number} could not be written")
 
+    def newest(self) -> int | None:
+        """Number of the newest batch of the query in the ledger; None where there is none."""
+
+        def ask() -> int | None:
+            return self.options.tables.newest_batch(self._open(), self.query)
+
+        return self._patiently(ask, "its ledger could not be read")
+
     def close(self) -> None:
         """Leave the server."""
         connection, self._connection = self._connection, None

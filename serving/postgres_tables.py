@@ -94,6 +94,11 @@ class Tables(BaseModel, frozen=True, extra="forbid"):
                 self._add_columns(connection)
             self._check_columns(connection)
 
+    def newest_batch(self, connection: psycopg.Connection, query: str) -> int | None:
+        """The highest number of a query's batches in the ledger; None where it has none."""
+        found = connection.execute(self._named(_NEWEST), {"query": query}).fetchone()
+        return found[0] if found else None
+
     def begin_batch(self, connection: psycopg.Connection, query: str, batch: int) -> bool:
         """Enter a batch into the ledger; false where it is there already, with all that it wrote."""
         entered = connection.execute(self._named(_LEDGER), {"query": query, "batch": batch})
@@ -162,6 +167,7 @@ _DDL = (
     " written_at timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (query_id, batch_id))",
 )
 _LEDGER = "INSERT INTO {ledger} (query_id, batch_id) VALUES (%(query)s, %(batch)s) ON CONFLICT DO NOTHING"
+_NEWEST = "SELECT max(batch_id) FROM {ledger} WHERE query_id = %(query)s"
 _LEDGER_ROWS = "UPDATE {ledger} SET events = %(rows)s WHERE query_id = %(query)s AND batch_id = %(batch)s"
 # Always in the order of the key, so that two scorers wait for one another instead of dead-locking.
 _EVENTS = """
@@ -170,7 +176,8 @@ _EVENTS = """
     ORDER BY event_id, event_time, position
     ON CONFLICT (event_id) DO NOTHING
 """
-# A lead that was hot and is no longer must not go on standing there as hot.
+# A lead that was hot and is no longer must not go on standing there as hot. An event that arrives again, further back
+# in its topic, has been scored: its first score stays here as it does among the events.
 _SCORES = """
     INSERT INTO {scores} AS held ({columns})
     SELECT DISTINCT ON (lead_id) {columns} FROM incoming
@@ -183,4 +190,5 @@ _SCORES = """
         prediction = excluded.prediction, grade = excluded.grade, model_version = excluded.model_version,
         scored_at = excluded.scored_at, label = excluded.label, reasons = excluded.reasons
     WHERE (excluded.event_time, excluded.position, excluded.event_id) > (held.event_time, held.position, held.event_id)
+      AND excluded.event_id <> held.event_id
 """

@@ -152,10 +152,11 @@ class Running:
             with naming_unreadable_files():
                 over = bool(self.query.awaitTermination(seconds))  # type: ignore[arg-type]  # takes fractions too
         except StreamingQueryException as error:
-            if self.writer is not None and self.writer.failure is not None:
-                raise self.writer.failure from None
-            if (refused := refusal(str(error))) is not None:
+            failure = self.writer.failure if self.writer is not None else None
+            if (refused := refusal(str(failure or error))) is not None:
                 raise refused from None
+            if failure is not None:
+                raise failure from None
             if fault := no_room(error):
                 raise NoRoom(
                     f"Spark could not write what it keeps of the stream (checkpoint): {fault}. {REMEDY}"

@@ -14,9 +14,12 @@ from pathlib import Path
 
 import mlflow
 import pytest
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from pipelines.stream import MLFLOW_PATIENCE
-from serving.ownership import OtherQuery
+from serving.kafka import EventsGone
+from serving.ownership import OlderCheckpoint, OtherQuery
 from tests.endpoints import ask
 from tests.service_process import free_ports
 from tests.services import MlflowServer
@@ -87,6 +90,48 @@ def test_after_the_checkpoint_was_lost_a_new_one_doubles_nothing_in_postgresql(t
     assert set(before) <= set(after)
     assert trial.ledger() == {0: 0, 1: 0, 2: len(after) - len(before)}
     assert len(trial.ask(f"select 1 from lead_scores where event_id like '{trial.topic}-%'")) == len(trial.good)
+
+
+def test_an_older_checkpoint_is_refused_and_a_new_one_loses_and_doubles_nothing_in_postgresql(trial):
+    trial.send(trial.per_batch)
+    trial.run()
+    backup = trial.folder / "backup"
+    shutil.copytree(trial.checkpoint, backup)
+    trial.send(trial.per_batch)
+    trial.run()
+    shutil.rmtree(trial.checkpoint)
+    shutil.copytree(backup, trial.checkpoint)
+    trial.send(trial.per_batch)
+    with pytest.raises(OlderCheckpoint, match="ends with batch 0, and batch 1 of its query is in "):
+        trial.run()
+    trial.output = str(trial.folder / "scores" / "again")
+    trial.run(checkpoint=str(trial.folder / "checkpoints" / "again"))
+    assert Counter(event for (event,) in trial.events()) == Counter(trial.good)
+
+
+def test_an_older_checkpoint_is_found_out_by_postgresql_s_ledger_alone(trial):
+    trial.send(trial.per_batch)
+    trial.run(sink="postgres")
+    (offsets,) = trial.folder.glob("checkpoints/stream-postgres/offsets/0")
+    for path in (offsets, offsets.with_name(".0.crc"), *trial.folder.glob("checkpoints/stream-postgres/commits/*0*")):
+        path.unlink(missing_ok=True)
+    with pytest.raises(OlderCheckpoint, match="is in PostgreSQL already"):
+        trial.run(sink="postgres")
+
+
+def test_events_that_kafka_deleted_unread_end_the_stream_until_it_is_told_to_go_on(trial):
+    size = trial.per_batch
+    trial.send(size)
+    trial.run()
+    trial.send(size)
+    admin = AdminClient(trial.kafka.client)  # a name of its own: its futures die with it
+    deleted = admin.delete_records([TopicPartition(trial.topic, 0, 2 * size)])
+    assert [future.result(WAIT_SECONDS).low_watermark for future in deleted.values()] == [2 * size]
+    trial.send(size)
+    with pytest.raises(EventsGone, match="fail_on_data_loss=false"):
+        trial.run()
+    trial.run(fail_on_data_loss=False)
+    assert {event for (event,) in trial.events()} == trial.good_of(0, size) | trial.good_of(2, size)
 
 
 @pytest.fixture

@@ -90,12 +90,22 @@ def test_a_repeated_batch_writes_nothing(spark, open_sink, tables, ask):
     assert ask(f"select batch_id, events from {tables.ledger}") == [(4, 2)]
 
 
-def test_an_event_that_arrives_again_in_another_batch_is_there_once(spark, open_sink, tables, ask):
+@pytest.mark.parametrize("position", [0, 7])
+def test_an_event_that_arrives_again_in_another_batch_is_there_once(spark, open_sink, tables, ask, position):
     sink = open_sink()
     sink.write(scored_rows(spark, {"event_id": "e", "score": 80.0}), 0)
-    assert sink.write(scored_rows(spark, {"event_id": "e", "score": 99.0}), 1) == 0
+    assert sink.write(scored_rows(spark, {"event_id": "e", "score": 99.0, "position": position}), 1) == 0
     assert ask(f"select score from {tables.events}") == [(80.0,)]
     assert ask(f"select score from {tables.scores}") == [(80.0,)]
+
+
+def test_the_newest_batch_of_a_query_is_told_by_the_ledger(spark, open_sink):
+    sink = open_sink()
+    assert sink.newest() is None
+    for number in (3, 4):
+        sink.write(scored_rows(spark, {}), number)
+    open_sink(query="q2").write(scored_rows(spark, {}), 9)
+    assert sink.newest() == 4
 
 
 def test_an_event_twice_in_one_batch_is_there_once(spark, open_sink, tables, ask):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from features.storage import Storage
-from serving.ownership import MARKER, Entangled, NotOurs, OtherQuery, Places, bind
+from serving.ownership import MARKER, Entangled, NotOurs, OlderCheckpoint, OtherQuery, Places, bind, refuse_older
 
 
 @pytest.fixture
@@ -65,6 +65,34 @@ def test_a_checkpoint_is_refused_to_another_source_or_output(spark, places, chan
     other = Places(**{**vars(places), changed: f"{getattr(places, changed)}-2"})
     with pytest.raises(OtherQuery, match=f"its {changed} is"):
         bind(Storage(spark), other, "m")
+
+
+@pytest.mark.parametrize("holder", ["source", "output", "checkpoint"])
+def test_dead_letters_within_another_folder_are_refused(spark, places, holder):
+    inside = f"{getattr(places, holder)}/dead"
+    with pytest.raises(Entangled, match=f"the dead_letters .* lies in the {holder}"):
+        bind(Storage(spark), places, "m", inside)
+
+
+def planned(places: Places, *batches: int) -> str:
+    """The checkpoint, with these batches planned in it."""
+    folder = path_of(places.checkpoint) / "offsets"
+    folder.mkdir(parents=True)
+    for number in batches:
+        (folder / str(number)).write_text("v1\n{}")
+    return places.checkpoint
+
+
+@pytest.mark.parametrize("written", [None, 9, 10])
+def test_a_checkpoint_that_knows_every_batch_written_is_used(spark, places, written):
+    checkpoint = planned(places, 8, 9, 10)
+    assert refuse_older(Storage(spark), checkpoint, written, "the lake") is None  # it raises where it must not be used
+
+
+def test_a_checkpoint_older_than_what_its_query_wrote_is_refused(spark, places):
+    checkpoint = planned(places, 9, 10)
+    with pytest.raises(OlderCheckpoint, match=r"ends with batch 10, and batch 11 of its query is in the lake"):
+        refuse_older(Storage(spark), checkpoint, 11, "the lake")
 
 
 def test_scores_that_vanished_under_a_checkpoint_are_reported(spark, places):

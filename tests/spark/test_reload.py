@@ -171,6 +171,7 @@ def test_a_version_that_must_not_serve_is_refused_and_shown_and_the_last_one_goe
     def promotion() -> None:
         promote(settings, bad)
         ready_once(port, lambda code, body: code == 503 and why in body["problems"][0])
+        assert "lead_scoring_refused_versions_total 1.0" in ask(port, "/metrics")[1]
 
     run_with(spark, settings, monkeypatch, promotion, health_port=port)
     assert versions_by_batch(spark, settings) == {0: {1}, 1: {1}, 2: {1}}

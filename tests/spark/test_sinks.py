@@ -38,6 +38,14 @@ def test_a_batch_lies_under_its_day_its_query_and_its_number(spark, lake, tmp_pa
     assert found == [Path("batch_date=2026-03-04/query=q1/batch=000012")]
 
 
+def test_the_newest_batch_of_a_query_is_told(spark, lake, tmp_path):
+    assert lake.newest() is None
+    for number in (8, 9, 10):
+        lake.write(scored_rows(spark, {}), number)
+    LakeSink(Storage(spark), str(tmp_path / "lake"), "q2").write(scored_rows(spark, {}), 99)
+    assert lake.newest() == 10
+
+
 def test_any_reader_finds_the_day_and_no_refused_event(spark, lake, tmp_path):
     lake.write(scored_rows(spark, {}, BAD), 0)
     rows = in_lake(tmp_path)

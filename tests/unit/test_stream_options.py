@@ -38,6 +38,7 @@ def test_real_time_from_kafka_to_kafka_goes_together():
         ({"output": "data/scores"}, "output is for sink=parquet"),
         ({"max_files_per_trigger": 2}, "max_files_per_trigger is for a source of files"),
         ({"epoch": "4 seconds"}, "at least 5 seconds"),
+        ({"epoch": "2 minutes"}, "epoch must not be longer than drain"),
         ({"reasons": True}, "reasons=false, or mode=micro-batch"),
         ({"topic": ""}, "topic=TOPIC"),
         ({"topic": "leads"}, "different topics"),
@@ -67,6 +68,10 @@ def test_every_refusal_is_named_at_once():
         ({"sink": "console", "output": "data/scores"}, "output is for sink=parquet"),
         ({"source": "kafka:leads", "max_files_per_trigger": 2}, "max_files_per_trigger is for a source of files"),
         ({"source": "kafka:leads", "source_format": "csv"}, "source_format is for a source of files"),
+        ({"source": "kafka:leads", "starting_offsets": "soon"}, "starting_offsets must be earliest, latest"),
+        ({"source": "kafka:leads", "starting_offsets": "[5]"}, "starting_offsets must be earliest, latest"),
+        ({"fail_on_data_loss": False}, "fail_on_data_loss is for source=kafka"),
+        ({"poll": "0 seconds"}, "poll must be longer than nothing"),
     ],
 )
 def test_micro_batches_refuse_what_would_have_no_effect(options, said):
@@ -105,6 +110,17 @@ def test_what_is_shown_on_the_console_has_been_stored_before():
         SinkName.POSTGRES,
         SinkName.CONSOLE,
     )
+
+
+@pytest.mark.parametrize("offsets", ["earliest", "latest", '{"leads": {"0": 5}}'])
+def test_a_query_may_begin_at_either_end_or_at_offsets(offsets):
+    assert check(StreamOptions(source="kafka:leads", starting_offsets=offsets), KAFKA) is None
+
+
+def test_a_micro_batch_is_bounded_unless_told_otherwise_and_an_epoch_is_not():
+    assert StreamOptions(source="kafka:leads").max_offsets == 100_000
+    assert StreamOptions(source="kafka:leads", max_offsets_per_trigger=0).max_offsets is None
+    assert StreamOptions(**REAL_TIME).max_offsets is None
 
 
 def test_refused_events_of_real_time_mode_have_a_topic_of_their_own():
