@@ -110,8 +110,7 @@ def refuse_older(storage: Storage, checkpoint: str, written: int | None, where: 
 
 
 def _refuse_entangled(places: Places, dead_letters: str) -> None:
-    named = {"source": places.source, "output": places.output, "checkpoint": places.checkpoint}
-    named["dead_letters"] = dead_letters
+    named = {**vars(places), "dead_letters": dead_letters}
     for inner, outer in itertools.permutations([name for name, uri in named.items() if uri], 2):
         if f"{named[inner]}/".startswith(f"{named[outer]}/"):
             raise Entangled(

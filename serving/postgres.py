@@ -77,11 +77,8 @@ class PostgresSink:
 
     def newest(self) -> int | None:
         """Number of the newest batch of the query in the ledger; None where there is none."""
-
-        def ask() -> int | None:
-            return self.options.tables.newest_batch(self._open(), self.query)
-
-        return self._patiently(ask, "its ledger could not be read")
+        tables = self.options.tables
+        return self._patiently(lambda: tables.newest_batch(self._open(), self.query), "its ledger could not be read")
 
     def close(self) -> None:
         """Leave the server."""
