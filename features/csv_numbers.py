@@ -12,6 +12,7 @@ from pyspark.sql import functions as F
 SEPARATORS = (",", ".", " ", "'")
 NOT_FINITE = r"(?i)^[-+]?(nan|inf|infinity)$"
 _SPACES = " \u00a0\u202f"
+_MOST_GROUPS = 160
 _EXPONENT = r"([eE][-+]?[0-9]+)?"
 
 
@@ -21,9 +22,12 @@ def plain(marks: str = ".") -> str:
 
 
 def grouped(thousands: str) -> str:
-    """Pattern of a number with thousands separators: 1,234.5; groups of two too (12,34,567)."""
+    """Pattern of a number with thousands separators: 1,234.5; groups of two too (12,34,567).
+
+    Of as many groups as a double may have: Java matches groups of varying width by recursion, and ends on thousands.
+    """
     t, marks = _separator(thousands), decimal_marks(thousands)
-    return rf"^[-+]?[0-9]{{1,3}}({t}[0-9]{{2,3}})*{t}[0-9]{{3}}([{marks}][0-9]*)?$"
+    return rf"^[-+]?[0-9]{{1,3}}({t}[0-9]{{2,3}}){{0,{_MOST_GROUPS}}}{t}[0-9]{{3}}([{marks}][0-9]*)?$"
 
 
 def decimal_marks(thousands: str) -> str:

@@ -49,6 +49,7 @@ DIRTY = {
     "an object for a number": (with_visits('{"x": 1}'), "Visits is not a number"),
     "true for a number": (with_visits("true"), "Visits is not a number"),
     "a number with separators": (with_visits('"1,000"'), "Visits is written with separators"),
+    "ten thousand separated digits": (with_visits(f'"1{",222" * 10_000}x"'), "Visits is not a number"),
     "NaN": (with_visits("NaN"), "Visits is not finite"),
     "-Infinity": (with_visits("-Infinity"), "Visits is not finite"),
     "too large for a double": (with_visits("1e400"), "Visits is not finite"),
