@@ -88,6 +88,11 @@ class Storage:
         fs, path = self._open(uri)
         return bool(fs.exists(path)) and bool(fs.getFileStatus(path).isDirectory())
 
+    def size(self, uri: str) -> int:
+        """Bytes of a file."""
+        fs, path = self._open(uri)
+        return int(fs.getFileStatus(path).getLen())
+
     def list(self, uri: str) -> list[Entry]:
         """What a folder, file or glob pattern holds, sorted by URI; empty where nothing matches.
 

@@ -11,6 +11,7 @@ from features.csv_rows import plain_uri, shape_of, split_options, translated, va
 from serving.errors import ServingError
 from serving.events import batch_date, event_fields
 
+MOST_CSV_BYTES = 32 * 2**20  # of a file
 UNKNOWN_COLUMNS = 32  # that a header may have beside the contract's
 
 
@@ -18,11 +19,12 @@ class UnfitCsv(ServingError):
     """The contract's way of writing CSV cannot be read as a stream."""
 
 
-def csv_arrivals(files: DataFrame, contract: Contract) -> DataFrame:
-    """Arrivals (serving.events.ARRIVAL_COLUMNS) of CSV files that were read by Spark's binaryFile.
+def csv_lines(files: DataFrame, contract: Contract) -> DataFrame:
+    """The lines under the headers of CSV files that were read by Spark's binaryFile: one row each, not yet split.
 
-    A file is held in memory by one task. UnfitCsv for contracts with values over several lines or a wide character
-    set (UTF-16): convert such files to JSON lines, or load them by `prepare` or `score`.
+    A file is held in memory by one task; one of more than MOST_CSV_BYTES gives none. UnfitCsv for contracts with values
+    over several lines or a wide character set (UTF-16): convert such files to JSON lines, or load them by `prepare` or
+    `score`.
     """
     charset = charset_of(contract.csv.encoding)
     if contract.csv.multiline or charset.wide:
@@ -35,13 +37,21 @@ def csv_arrivals(files: DataFrame, contract: Contract) -> DataFrame:
     else:
         text = translated(F.decode("content", charset.name), charset)
     lines = F.split(F.regexp_replace(text, "^\ufeff", ""), "\r\n|\n|\r")
-    rows = (
-        files.select(_about_file().alias("about"), F.filter(lines, lambda line: F.trim(line) != "").alias("lines"))
-        .select("about", F.col("lines")[0].alias("header"), F.posexplode("lines").alias("row", "line"))
-        .where("row > 0")
+    by_file = (
+        files.where(F.col("length") <= MOST_CSV_BYTES)
+        .select(_about_file().alias("about"), F.filter(lines, lambda line: F.trim(line) != "").alias("lines"))
+        # The header in a projection of its own: beside posexplode, each row would carry all lines of its file.
+        .select("about", "lines", F.col("lines")[0].alias("header"))
     )
-    cells = rows.select("*", _cells("header", contract).alias("heads"), _cells("line", contract).alias("cells"))
-    judged = cells.select("*", _fault(contract).alias("fault"))
+    headed = _split(by_file, "header", contract).select(
+        "about", "lines", _places(contract).alias("places"), values_in(F.col("header"), contract.csv).alias("headers")
+    )
+    return headed.select("about", "places", "headers", F.posexplode("lines").alias("row", "line")).where("row > 0")
+
+
+def csv_arrivals(lines: DataFrame, contract: Contract) -> DataFrame:
+    """Lines of CSV files (`csv_lines`) as arrivals (serving.events.ARRIVAL_COLUMNS)."""
+    judged = _split(lines, "line", contract).select("*", _fault(contract).alias("fault"))
     return judged.select(
         F.when(F.col("fault").isNull(), _object(event_fields(contract))).otherwise(F.col("line")).alias("value"),
         *(F.lit(None).cast("string").alias(name) for name in ("key", "given_id", "given_time")),
@@ -62,30 +72,39 @@ def _about_file() -> Column:
     )
 
 
-def _cells(line: str, contract: Contract) -> Column:
-    """A line as an array of trimmed texts, as wide as any header may be; null where there is no value."""
+def _split(rows: DataFrame, line: str, contract: Contract) -> DataFrame:
+    """With `cells`: a line as an array of texts, as wide as any header may be; null where there is no value.
+
+    Parsed in a generator, whose result Spark takes as it is: an expression it would repeat for each cell.
+    """
     names = [f"c{i}" for i in range(_widest(contract))]
     schema = ", ".join(f"{name} STRING" for name in names)
     parsed = F.from_csv(F.col(line), schema, {**split_options(contract.csv), "mode": "PERMISSIVE"})
-    return F.transform(F.array(*(parsed[name] for name in names)), lambda cell: F.trim(cell))
+    return rows.select("*", F.inline(F.array(parsed))).select(*rows.columns, F.array(*names).alias("cells"))
 
 
 def _widest(contract: Contract) -> int:
     return len(contract.fields) + UNKNOWN_COLUMNS
 
 
+def _places(contract: Contract) -> Column:
+    """For each field of an event its place in a header, from 0: that of its source, else of its name; or null."""
+    heads = F.transform("cells", lambda cell: F.trim(cell))
+    return F.struct(*(_place(field, heads).alias(field.name) for field in event_fields(contract)))
+
+
+def _place(field: LeadField, heads: Column) -> Column:
+    keys = dict.fromkeys((field.source.strip(), field.name))
+    return F.coalesce(*(F.nullif(F.array_position(heads, F.lit(key)), F.lit(0)) for key in keys)).cast("int") - 1
+
+
 def _fault(contract: Contract) -> Column:
     """What is wrong with a line, or with the header over it; null where every value has a header."""
-    form, headers = contract.csv, values_in(F.col("header"), contract.csv)
+    headers = F.col("headers")
     wide = F.when(headers > _widest(contract), f"the header has more than {_widest(contract)} values")
-    return F.coalesce(wide, shape_of(F.col("line"), headers, form, otherwise=None))
+    return F.coalesce(wide, shape_of(F.col("line"), headers, contract.csv, otherwise=None))
 
 
 def _object(fields: Sequence[LeadField]) -> Column:
     """The row as a JSON object of what the header names by name or source."""
-    return F.to_json(F.struct(*(_cell(field).alias(field.name) for field in fields)))
-
-
-def _cell(field: LeadField) -> Column:
-    found = [F.array_position("heads", F.lit(key)) for key in dict.fromkeys((field.source.strip(), field.name))]
-    return F.coalesce(*(F.when(at > 0, F.get(F.col("cells"), (at - 1).cast("int"))) for at in found))
+    return F.to_json(F.struct(*(F.trim(F.get("cells", F.col("places")[f.name])).alias(f.name) for f in fields)))

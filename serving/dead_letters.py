@@ -98,12 +98,22 @@ class DeadLetterSink:
     def write(self, batch: DataFrame, number: int) -> int:
         """Count batch `number` and keep what `keep` does."""
         counted = batch.agg(*measures(of_files=self.files is not None)).collect()
-        return self.keep(batch, number, Tally.of(counted[0].asDict()))
+        tally = Tally.of(counted[0].asDict())
+        return self.keep(batch, number, tally, self.unread(batch, number, tally))
 
-    def keep(self, batch: DataFrame, number: int, tally: Tally, *, may_repeat: bool = True) -> int:
+    def unread(self, batch: DataFrame, number: int, tally: Tally) -> dict[str, str]:
+        """The files of batch `number` that could not be read, or only in part: URI and reason; SourceUnsteady as there.
+
+        `tally` is that of the batch.
+        """
+        return self.files.unread(number, tally, lambda: _rows_by_file(batch)) if self.files else {}
+
+    def keep(
+        self, batch: DataFrame, number: int, tally: Tally, unread: Mapping[str, str], *, may_repeat: bool = True
+    ) -> int:
         """Keep the refused rows of batch `number`, and its unread files (raw null, the reason says why).
 
-        `tally` is that of the batch. Where there are none, what an earlier try left goes if the batch may be a repeat.
+        Where there are none, what an earlier try left goes if the batch may be a repeat.
         """
         kept = 0
         if tally.refused:
@@ -111,18 +121,12 @@ class DeadLetterSink:
             kept += self.letters.put(refused.select(*dead_letter(refused, self.query)), number, REFUSED)
         elif may_repeat:
             self.letters.clear(number, REFUSED)
-        if self.files:
-            unread = self.files.unread(number, tally, lambda: _rows_by_file(batch))
-            kept += self._keep_files(batch, unread, number, may_repeat)
+        if unread:
+            letters = [Letter(f"{uri.rsplit('/', 1)[-1]}/file", uri, reason) for uri, reason in unread.items()]
+            kept += self.letters.put(letter_rows(batch.sparkSession, letters, self.query), number, FILES)
+        elif may_repeat and self.files:
+            self.letters.clear(number, FILES)
         return kept
-
-    def _keep_files(self, batch: DataFrame, unread: Mapping[str, str], number: int, may_repeat: bool) -> int:
-        if not unread:
-            if may_repeat:
-                self.letters.clear(number, FILES)
-            return 0
-        letters = [Letter(f"{uri.rsplit('/', 1)[-1]}/file", uri, reason) for uri, reason in unread.items()]
-        return self.letters.put(letter_rows(batch.sparkSession, letters, self.query), number, FILES)
 
 
 def _rows_by_file(batch: DataFrame) -> dict[str, int]:

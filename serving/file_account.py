@@ -15,12 +15,11 @@ from pyspark.sql import SparkSession
 from features.contract import Contract
 from features.csv_rows import literal
 from features.storage import Storage, java_class, join
+from serving.csv_source import MOST_CSV_BYTES
 from serving.errors import ServingError
 from serving.events import event_schema
-from serving.sources import FileFormat, FileOptions
+from serving.sources import FileFormat, FileOptions, text_lines, text_reader
 from serving.tally import Tally
-
-_COMPRESSED = (".gz", ".bz2", ".deflate", ".lz4", ".snappy", ".zst", ".xz")
 
 
 class SourceUnsteady(ServingError):
@@ -63,36 +62,53 @@ class FileAccount:
         """Whether the tally alone says that every file gave all that it holds."""
         if set(uris) - tally.origins:
             return False
-        if self.source.format is not FileFormat.PARQUET:
-            return not any(_is_compressed(uri) for uri in uris)
         try:
-            return sum(self._parquet_rows(uri) for uri in uris) == tally.rows
-        except Py4JError:
+            return self._held(uris) == tally.rows
+        except (PySparkException, Py4JError):
             return False
 
     def _fault(self, uri: str, rows: int) -> str:
         if not self._storage.exists(uri):
             return "" if rows else "the file is gone"
-        if self.source.format is FileFormat.PARQUET:
-            return self._parquet_fault(uri, rows)
-        if rows and not _is_compressed(uri):
-            return ""
-        said = self._read_error(uri)
-        if said:
-            return f"the file can be read in part only: {said}" if rows else f"the file cannot be read: {said}"
-        return "" if rows else "the file holds no event"
-
-    def _parquet_fault(self, uri: str, rows: int) -> str:
         try:
-            held = self._parquet_rows(uri)
-        except Py4JError as error:
-            return f"the file is no Parquet: {_said(error)}"
-        if rows == held:
-            return ""
-        said = self._read_error(uri)
+            held = self._held([uri])
+        except (PySparkException, Py4JError) as error:
+            return self._unreadable(rows, _said(error))
+        if rows != held:
+            return self._less(uri, rows, held)
+        return "" if held or self.source.format is FileFormat.PARQUET else self._of_none(uri)
+
+    def _unreadable(self, rows: int, said: str) -> str:
+        if self.source.format is FileFormat.PARQUET:
+            return f"the file is no Parquet: {said}"
+        return f"the file can be read in part only: {said}" if rows else f"the file cannot be read: {said}"
+
+    def _less(self, uri: str, rows: int, held: int) -> str:
+        """What is wrong with a file that gave other than it holds."""
+        said = self._parquet_error(uri) if self.source.format is FileFormat.PARQUET else ""
         if not said:
-            raise SourceUnsteady(f"{uri} gave {rows:,} of its {held:,} rows, and can be read now; start again.")
+            raise SourceUnsteady(
+                f"{uri} gave {rows:,} of its {held:,} rows, and can be read now. Write files elsewhere and rename them "
+                "into the folder once they are whole, and start again: nothing is lost."
+            )
         return f"only {rows:,} of {held:,} rows can be read: {said}"
+
+    def _of_none(self, uri: str) -> str:
+        size = self._storage.size(uri)
+        if self.source.format is FileFormat.CSV and size > MOST_CSV_BYTES:
+            return (
+                f"the file has {size:,} bytes; a CSV file of a stream may have {MOST_CSV_BYTES:,}. "
+                "Split it, or write Parquet or JSON lines"
+            )
+        return "the file holds no event"
+
+    def _held(self, uris: Sequence[str]) -> int:
+        """The number of rows of files: by the footers of Parquet, else read again, where no fault is passed over."""
+        if self.source.format is FileFormat.PARQUET:
+            return sum(self._parquet_rows(uri) for uri in uris)
+        reader = self.spark.read.options(ignoreCorruptFiles=False, ignoreMissingFiles=False)
+        files = text_reader(reader, self.source.format).load([literal(uri) for uri in uris])
+        return text_lines(files, self.source.format, self.contract).count()
 
     def _parquet_rows(self, uri: str) -> int:
         """The number of rows by the footer."""
@@ -103,14 +119,11 @@ class FileAccount:
         finally:
             reader.close()
 
-    def _read_error(self, uri: str) -> str:
+    def _parquet_error(self, uri: str) -> str:
         """What reading the whole file fails with; empty where it succeeds."""
         reader = self.spark.read.options(ignoreCorruptFiles=False, ignoreMissingFiles=False)
         try:
-            if self.source.format is FileFormat.PARQUET:
-                frame = reader.schema(event_schema(self.contract)).parquet(literal(uri))
-            else:
-                frame = reader.text(literal(uri))
+            frame = reader.schema(event_schema(self.contract)).parquet(literal(uri))
             frame.write.format("noop").mode("overwrite").save()
         except (PySparkException, Py4JError) as error:
             return _said(error)
@@ -147,10 +160,6 @@ class FileAccount:
     @cached_property
     def _parquet_reader(self) -> Any:
         return java_class(self.spark, "org.apache.parquet.hadoop.ParquetFileReader")
-
-
-def _is_compressed(uri: str) -> bool:
-    return uri.lower().endswith(_COMPRESSED)
 
 
 def _said(error: Exception) -> str:

@@ -97,10 +97,15 @@ class BatchWriter:
         alone = len(self.sinks) == 1 and self.sinks[0].observes
         kept = batch if alone else batch.persist()  # score it once for all that read it
         try:
-            tally = self._count_in_passing(kept, number) if alone else self._count_first(kept, number)
+            tally = self._write_observed(kept, number) if alone else self._count(kept)
+            # Before sinks that keep what they were given: it raises where a file must be read again.
+            unread = self.dead_letters.unread(kept, number, tally) if self.dead_letters is not None else {}
+            if not alone:
+                for sink in self.sinks:
+                    sink.write(kept, number)
             if self.dead_letters is not None:
                 # Only the first batch of a query can be a repeat, which may have left letters that are none any more.
-                self.dead_letters.keep(kept, number, tally, may_repeat=self._may_repeat)
+                self.dead_letters.keep(kept, number, tally, unread, may_repeat=self._may_repeat)
         finally:
             if not alone:
                 kept.unpersist()
@@ -108,15 +113,13 @@ class BatchWriter:
         self.tallies[number] = tally
         self.report(Batch(number, tally.scored, time.monotonic() - start))
 
-    def _count_in_passing(self, batch: DataFrame, number: int) -> Tally:
+    def _write_observed(self, batch: DataFrame, number: int) -> Tally:
         seen = Observation()
         self.sinks[0].write(batch.observe(seen, *self._measures), number)
         return Tally.of(seen.get)
 
-    def _count_first(self, batch: DataFrame, number: int) -> Tally:
+    def _count(self, batch: DataFrame) -> Tally:
         counted: list[Row] = batch.agg(*self._measures).collect()
-        for sink in self.sinks:
-            sink.write(batch, number)
         return Tally.of(counted[0].asDict())
 
     @cached_property

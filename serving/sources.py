@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
+from typing import TypeVar
 
 from py4j.protocol import Py4JJavaError  # type: ignore[import-untyped]
 from pydantic import BaseModel, Field
@@ -16,11 +17,12 @@ from pyspark.sql.types import StructType
 from features.contract import Contract
 from features.csv_rows import plain_uri
 from features.storage import Storage
-from serving.csv_source import csv_arrivals
+from serving.csv_source import csv_arrivals, csv_lines
 from serving.errors import ServingError
 from serving.events import EVENT_ID, batch_date, event_fields, event_schema
 from serving.kafka import KafkaOptions, header
 
+Reader = TypeVar("Reader", DataFrameReader, DataStreamReader)
 UNREADABLE = re.compile(r"\[(FAILED_READ_FILE[^\]]*)\] Encountered error while reading file (.+?)\. ")
 NOT_UTF8 = "the event is not UTF-8"
 BINARY_FILE = "path string, modificationTime timestamp, length long, content binary"
@@ -75,18 +77,26 @@ def arrivals(spark: SparkSession, source: SourceOptions, contract: Contract) -> 
     return file_arrivals(_file_reader(spark, source), source, contract)
 
 
-def file_arrivals(reader: DataFrameReader | DataStreamReader, source: FileOptions, contract: Contract) -> DataFrame:
+def file_arrivals(reader: Reader, source: FileOptions, contract: Contract) -> DataFrame:
     """Arrivals of files, by a reader of a stream or of a batch."""
+    if source.format is FileFormat.PARQUET:
+        rows = reader.schema(event_schema(contract)).format("parquet").load(source.folder)
+        text = F.to_json(F.struct(*rows.columns))
+        return rows.select(*_of_file(text, F.lit(None), F.col("_metadata.row_index")))
+    lines = text_lines(text_reader(reader, source.format).load(source.folder), source.format, contract)
     if source.format is FileFormat.CSV:
-        return csv_arrivals(reader.schema(BINARY_FILE).format("binaryFile").load(source.folder), contract)
-    if source.format is FileFormat.JSON:
-        lines = reader.format("text").load(source.folder)
-        text = F.make_valid_utf8("value")
-        valid = F.is_valid_utf8("value")
-        return lines.where(F.trim("value") != "").select(*_of_file(text, F.when(~valid, NOT_UTF8), F.lit(0)))
-    rows = reader.schema(event_schema(contract)).format("parquet").load(source.folder)
-    text = F.to_json(F.struct(*rows.columns))
-    return rows.select(*_of_file(text, F.lit(None), F.col("_metadata.row_index")))
+        return csv_arrivals(lines, contract)
+    return lines.select(*_of_file(F.make_valid_utf8("value"), F.when(~F.is_valid_utf8("value"), NOT_UTF8), F.lit(0)))
+
+
+def text_reader(reader: Reader, form: FileFormat) -> Reader:
+    """A reader of files of JSON lines or CSV."""
+    return reader.schema(BINARY_FILE).format("binaryFile") if form is FileFormat.CSV else reader.format("text")
+
+
+def text_lines(files: DataFrame, form: FileFormat, contract: Contract) -> DataFrame:
+    """What `text_reader` loads, as one row for each event."""
+    return csv_lines(files, contract) if form is FileFormat.CSV else files.where(F.trim("value") != "")
 
 
 def kafka_arrivals(records: DataFrame) -> DataFrame:

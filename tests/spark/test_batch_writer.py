@@ -5,9 +5,12 @@ from pyspark.sql import DataFrame
 
 from features.storage import Storage
 from serving.dead_letters import DeadLetterFolder, DeadLetterSink
+from serving.file_account import FileAccount, SourceUnsteady
 from serving.lake import LakeSink
 from serving.queries import BatchWriter
+from serving.sources import FileOptions
 from serving.tally import Tally
+from tests.leads import small_contract
 from tests.scored import scored_rows
 
 BAD = {"reason": "LeadId is missing", "raw": '{"Visits": 3}', "LeadId": None, "event_id": "bad"}
@@ -81,6 +84,19 @@ def test_no_batch_is_kept_in_memory_when_a_sink_fails(spark, writer, lake):
     with pytest.raises(RuntimeError):
         writer(lake, Failing())(scored_rows(spark, {}), 0)
     assert kept_in_memory(spark) == before
+
+
+def test_no_sink_that_keeps_what_it_has_is_given_a_batch_of_files_that_must_be_read_again(spark, tmp_path):
+    class Unsteady(FileAccount):
+        def unread(self, *asked):
+            raise SourceUnsteady("a.parquet gave 1 of its 2 rows")
+
+    account = Unsteady(spark, FileOptions(folder=str(tmp_path)), small_contract(), str(tmp_path))
+    sink = RowByRow()
+    write = BatchWriter([sink], lambda batch: None, dead_letters=DeadLetterSink(None, "q1", account))
+    with pytest.raises(RuntimeError, match="SourceUnsteady"):
+        write(scored_rows(spark, {}), 0)
+    assert not hasattr(sink, "taken")
 
 
 def test_an_empty_tally_has_no_latency():

@@ -2,21 +2,23 @@
 
 import gzip
 import json
+import re
 import shutil
 from pathlib import Path
 
 import pytest
+from pyspark.errors import StreamingQueryException
 from pyspark.ml import PipelineModel
 
 from features.storage import Storage
-from serving.csv_source import UnfitCsv
+from serving.csv_source import MOST_CSV_BYTES, UnfitCsv
 from serving.dead_letters import DeadLetterFolder, DeadLetterSink
 from serving.events import events
 from serving.file_account import FileAccount
 from serving.lake import LakeSink
 from serving.registry import ResolvedVersion
 from serving.scoring import scored_events
-from serving.sources import FileFormat, FileOptions, arrivals
+from serving.sources import FileFormat, FileOptions, arrivals, file_arrivals
 from tests.leads import small_contract, small_leads
 from tests.served import small_model, write_files
 
@@ -30,7 +32,7 @@ def model(spark) -> PipelineModel:
 def run(spark, model, tmp_path):
     """Everything that a folder holds through the lake and the dead letters, as a stream of its own."""
 
-    def to_end(kind: str, max_files: int = 20):
+    def to_end(kind: str, max_files: int = 20, meanwhile=lambda: None):
         source, contract = FileOptions(folder=str(tmp_path / "in"), format=kind, max_files=max_files), small_contract()
         checkpoint, storage = str(tmp_path / "checkpoint"), Storage(spark)
         account = FileAccount(spark, source, contract, checkpoint)
@@ -40,6 +42,7 @@ def run(spark, model, tmp_path):
         def write(batch, number):
             kept = batch.persist()
             lake.write(kept, number)
+            meanwhile()
             dead.write(kept, number)
             kept.unpersist()
 
@@ -127,6 +130,39 @@ def test_csv_columns_are_found_by_header_in_each_file(spark, run, tmp_path):
     assert named["c,4"].startswith("too few values: 2 under 4 headers")
     assert named['d,5,y,"open'].startswith("a quote is not closed")
     assert named["zero.csv"] == "the file holds no event"
+
+
+LINES = b'{"LeadId": "a", "Visits": 3}\n{"LeadId": "b", "Visits": 4}\n'
+ZIPPED = gzip.compress(LINES * 3000)
+UNSTEADY = {
+    "a line more": ("json", "a.json", LINES[:29], LINES),
+    "no byte yet": ("json", "a.json", b"", LINES),
+    "half a compressed file": ("json", "a.json.gz", ZIPPED[: len(ZIPPED) // 2], ZIPPED),
+    "a row of CSV more": ("csv", "a.csv", b"LeadId,Visits\na,3\n", b"LeadId,Visits\na,3\nb,4\n"),
+}
+
+
+@pytest.mark.parametrize("case", UNSTEADY)
+def test_a_file_that_holds_more_once_its_batch_was_read_ends_the_batch(run, tmp_path, case):
+    kind, name, early, whole = UNSTEADY[case]
+    fill(tmp_path / "in", {name: early, "b.json": LINES} if kind == "json" else {name: early})
+    with pytest.raises(StreamingQueryException, match="SourceUnsteady"):
+        run(kind, meanwhile=lambda: fill(tmp_path / "in", {name: whole}))
+
+
+def test_a_csv_file_beyond_the_limit_is_named_and_not_read(spark, run, tmp_path):
+    fill(tmp_path / "in", {"long.csv": b"LeadId\nb" + b"\n" * MOST_CSV_BYTES, "a.csv": b"LeadId,Visits\na,3\n"})
+    run("csv")
+    assert [r.LeadId for r in scores(spark, tmp_path)] == ["a"]
+    assert letters(spark, tmp_path)["long.csv"].startswith("the file has 33,554,440 bytes; a CSV file")
+
+
+def test_a_line_of_csv_is_parsed_once_and_carries_no_other_line(spark, tmp_path):
+    fill(tmp_path / "in", {"a.csv": b"LeadId,Visits\na,3\n"})
+    source = FileOptions(folder=str(tmp_path / "in"), format=FileFormat.CSV)
+    plan = str(file_arrivals(spark.read, source, small_contract())._jdf.queryExecution().executedPlan())
+    assert plan.count("from_csv(") == len(["the header", "a line"])
+    assert re.search(r"Generate posexplode\(lines#\d+\), \[about#\d+, places#\d+, headers#\d+\]", plan)
 
 
 def test_csv_over_several_lines_is_refused_at_the_start(spark, tmp_path):
