@@ -117,7 +117,7 @@ def _replayed(
         raise NoDeadLetters("format=csv has no room for event ids; give format=parquet or format=json.")
     else:
         _refuse_other_files(storage, place, options.format)
-        target = FolderTarget(storage, place, options.format)
+        target = FolderTarget(storage, absolute(letters.sparkSession, place), options.format)
     return replay(letters, contract, target, storage, ledger, options.dry_run)
 
 

@@ -23,8 +23,15 @@ _DAY_MS = 86_400_000
 _REASONS = 20
 
 
+_LETTER = ("origin", "position")  # of a letter among those of its event
+
+
 class NoDeadLetters(ServingError):
     """There are no dead letters at a place, or they cannot be read."""
+
+
+class OtherTarget(ServingError):
+    """An interrupted redrive must be finished first, into the target that it had."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +56,11 @@ class FolderTarget:
     folder: str
     format: FileFormat
 
+    @property
+    def place(self) -> str:
+        """The target as an error names it."""
+        return f"target={self.folder} format={self.format}"
+
     def put(self, leads: DataFrame, name: str, begun: int | None) -> None:
         """Put the leads there; nothing where an earlier try has done it."""
         goal = join(self.folder, f"{name}.{self.format}")
@@ -71,6 +83,11 @@ class TopicTarget:
     kafka: KafkaOptions
     topic: str
     contract: Contract
+
+    @property
+    def place(self) -> str:
+        """The target as an error names it."""
+        return f"target=kafka:{self.topic}"
 
     def put(self, leads: DataFrame, name: str, begun: int | None) -> None:
         """Send the leads, each with its event id, its time and the name of the redrive as headers."""
@@ -101,8 +118,13 @@ class TopicTarget:
 
 
 def judged_again(letters: DataFrame, contract: Contract) -> DataFrame:
-    """Refused events (DEAD_LETTER_COLUMNS) by the contract as it is now: one row per event id, as `events` gives it."""
-    arrivals = letters.where("raw is not null").select(
+    """Refused events (DEAD_LETTER_COLUMNS) by the contract as it is now: one row per event id, as `events` gives it.
+
+    Of several letters of an event the newest counts: that of a replay that was refused again.
+    """
+    whole = F.struct(*letters.columns)
+    newest = letters.where("raw is not null").groupBy(EVENT_ID).agg(F.max_by(whole, "failed_at").alias("letter"))
+    arrivals = newest.select("letter.*").select(
         F.col("raw").alias("value"),
         F.col("lead").alias("key"),
         F.col(EVENT_ID).alias("given_id"),
@@ -112,7 +134,7 @@ def judged_again(letters: DataFrame, contract: Contract) -> DataFrame:
         *(F.lit(None).cast("string").alias(name) for name in ("file", "fault")),
         batch_date(),
     )
-    return events(arrivals.dropDuplicates(["given_id"]), contract)
+    return events(arrivals, contract)
 
 
 def redrive(
@@ -127,21 +149,24 @@ def redrive(
     """Replay the letters that the contract accepts now and that no earlier run has replayed.
 
     What is to be replayed is written to the folder `ledger` first, then put to the target, then marked as done: a run
-    that was interrupted is finished by the next one, and no event id is replayed by two. A dry run changes nothing.
+    that was interrupted is finished by the next one, and no letter is replayed by two. An event that was refused again
+    has another letter, from where its replay was read. A dry run changes nothing. OtherTarget where an interrupted run
+    had another one.
     """
     if not dry_run:
         for run in _unfinished(storage, ledger):
+            begun = _begun(storage, ledger, run, target)
             report(f"finishing the interrupted redrive {run}")
-            _finish(letters, target, storage, ledger, run, _begun(storage, ledger, run))
+            _finish(letters, target, storage, ledger, run, begun)
     judged = judged_again(letters, contract).cache()
     try:
-        good = judged.where("reason is null").drop("reason", "raw", "origin", "position", "batch_date")
+        good = judged.where("reason is null").drop("reason", "raw", "batch_date")
         old = _replayed(letters, storage, ledger)
-        new = good if old is None else good.join(old, EVENT_ID, "left_anti")
+        new = good if old is None else good.join(old, [EVENT_ID, *_LETTER], "left_anti")
         found, fine, fresh = judged.count(), good.count(), new.count()
         if fresh and not dry_run:
             run = uuid.uuid4().hex
-            _record(new, storage, ledger, run)
+            _record(new, storage, ledger, run, target)
             _finish(letters, target, storage, ledger, run)
         return Replay(found, fresh, fine - fresh, _reasons(judged))
     finally:
@@ -158,17 +183,22 @@ def _reasons(judged: DataFrame) -> dict[str, int]:
     return {row.fault: row["count"] for row in counts.orderBy(F.desc("count"), "fault").limit(_REASONS).collect()}
 
 
-def _record(new: DataFrame, storage: Storage, ledger: str, run: str) -> None:
+def _record(new: DataFrame, storage: Storage, ledger: str, run: str, target: FolderTarget | TopicTarget) -> None:
     aside = join(ledger, f"_part-{run}")
     new.write.parquet(aside)
-    storage.write_json(join(aside, _BEGUN), {"time_ms": time.time_ns() // 1_000_000})
+    storage.write_json(join(aside, _BEGUN), {"time_ms": time.time_ns() // 1_000_000, "target": target.place})
     storage.move(aside, join(ledger, f"run={run}", "events"))
 
 
-def _begun(storage: Storage, ledger: str, run: str) -> int:
-    """When a run was recorded (ms since 1970); 0 where an earlier release recorded it, which did not say."""
-    noted = join(ledger, f"run={run}", "events", _BEGUN)
-    return int(storage.read_json(noted)["time_ms"]) if storage.exists(noted) else 0
+def _begun(storage: Storage, ledger: str, run: str, target: FolderTarget | TopicTarget) -> int:
+    """When a run into a target was recorded (ms since 1970); OtherTarget where it had another."""
+    noted = storage.read_json(join(ledger, f"run={run}", "events", _BEGUN))
+    if noted["target"] != target.place:
+        raise OtherTarget(
+            f"an interrupted redrive into {noted['target']} is not finished. Run it again with that, or name another "
+            "ledger for this one."
+        )
+    return int(noted["time_ms"])
 
 
 def _finish(
@@ -181,8 +211,8 @@ def _finish(
 ) -> None:
     """Put what a run has recorded to the target; `begun` tells of a run that was interrupted when it began."""
     recorded = letters.sparkSession.read.parquet(join(ledger, f"run={run}", "events"))
-    target.put(recorded, f"redrive-{run}", begun)
-    storage.write_json(join(ledger, f"run={run}", _DONE), {"target": str(getattr(target, "folder", ""))})
+    target.put(recorded.drop(*_LETTER), f"redrive-{run}", begun)
+    storage.write_json(join(ledger, f"run={run}", _DONE), {"target": target.place})
 
 
 def _unfinished(storage: Storage, ledger: str) -> list[str]:
@@ -199,4 +229,4 @@ def _runs(storage: Storage, ledger: str) -> list[str]:
 
 def _replayed(letters: DataFrame, storage: Storage, ledger: str) -> DataFrame | None:
     runs = [join(ledger, name, "events") for name in _runs(storage, ledger)]
-    return letters.sparkSession.read.parquet(*runs).select(EVENT_ID) if runs else None
+    return letters.sparkSession.read.parquet(*runs).select(EVENT_ID, *_LETTER) if runs else None

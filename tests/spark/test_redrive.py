@@ -1,6 +1,7 @@
 """Redrive: what the contract accepts now is replayed, once, under its own event id."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from features.storage import Storage
 from serving.dead_letters import DeadLetterFolder, DeadLetterSink
 from serving.events import events
-from serving.redrive import FolderTarget, letters_of, redrive
+from serving.redrive import FolderTarget, OtherTarget, letters_of, redrive
 from serving.sources import FileFormat, FileOptions, file_arrivals
 from tests.leads import small_contract
 from tests.scored import scored_rows
@@ -16,16 +17,21 @@ from tests.scored import scored_rows
 FAR = json.dumps({"LeadId": "far", "Visits": 5000, "City": "Pune"})
 
 
+BEYOND = {"event_id": "E-far", "LeadId": "far", "raw": FAR, "reason": "Visits is outside its limits"}
+
+
+def refused(spark, tmp_path, number, *rows):
+    """The dead letters of a stream, with those of one more batch."""
+    folder = str(tmp_path / "dead")
+    DeadLetterSink(DeadLetterFolder(Storage(spark), folder, "q"), "q").write(scored_rows(spark, *rows), number)
+    return letters_of(spark.read.parquet(folder))
+
+
 @pytest.fixture
 def letters(spark, tmp_path):
     """Two refused events: one beyond the contract's limits, one that is no JSON."""
-    rows = [
-        {"event_id": "E-far", "LeadId": "far", "raw": FAR, "reason": "Visits is outside its limits"},
-        {"event_id": "E-cut", "LeadId": None, "raw": '{"LeadId', "reason": "the event is not JSON"},
-    ]
-    folder = str(tmp_path / "dead")
-    DeadLetterSink(DeadLetterFolder(Storage(spark), folder, "q"), "q").write(scored_rows(spark, *rows), 0)
-    return letters_of(spark.read.parquet(folder))
+    cut = {"event_id": "E-cut", "LeadId": None, "raw": '{"LeadId', "reason": "the event is not JSON"}
+    return refused(spark, tmp_path, 0, BEYOND, cut)
 
 
 @pytest.fixture
@@ -65,6 +71,35 @@ def test_a_second_redrive_replays_nothing(spark, letters, mended, target, tmp_pa
     again = run(spark, letters, mended, target, tmp_path)
     assert (again.replayed, again.before) == (0, 1)
     assert len(replayed(spark, target, mended)) == 1
+
+
+def test_an_event_whose_replay_was_refused_is_replayed_again(spark, letters, mended, target, tmp_path):
+    run(spark, letters, mended, target, tmp_path)
+    again = {**BEYOND, "origin": f"{target.folder}/redrive-1", "scored_at": "2026-03-04 13:00:00"}
+    found = run(spark, refused(spark, tmp_path, 1, again), mended, target, tmp_path)
+    assert (found.found, found.replayed, found.before) == (2, 1, 0)
+
+
+def test_the_letter_of_a_repeated_batch_is_no_other(spark, letters, mended, target, tmp_path):
+    run(spark, letters, mended, target, tmp_path)
+    repeated = refused(spark, tmp_path, 0, {**BEYOND, "scored_at": "2026-03-04 13:00:00"})
+    assert run(spark, repeated, mended, target, tmp_path).replayed == 0
+
+
+def test_an_interrupted_redrive_is_not_finished_into_another_target(
+    spark, letters, mended, target, tmp_path, monkeypatch
+):
+    def broken(self, leads, name, begun):
+        raise OSError("pulled the plug")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FolderTarget, "put", broken)
+        with pytest.raises(OSError, match="plug"):
+            run(spark, letters, mended, target, tmp_path)
+    other = FolderTarget(target.storage, str(tmp_path / "other"), target.format)
+    with pytest.raises(OtherTarget, match=f"target={re.escape(target.folder)}"):
+        run(spark, letters, mended, other, tmp_path)
+    assert replayed(spark, other, mended) == []
 
 
 def test_without_a_fix_nothing_is_replayed(spark, letters, target, tmp_path):
