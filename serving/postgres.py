@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeVar
 
 import psycopg
+import psycopg.conninfo
 from pydantic import BaseModel, Field
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -20,6 +21,7 @@ Result = TypeVar("Result")
 # An index entry of PostgreSQL holds at most about 2,700 bytes; a character takes up to four.
 _MOST_ID = 600
 _TIME = "yyyy-MM-dd'T'HH:mm:ss.SSSSSSXXX"
+_BOUND_LOCKS = "select set_config('lock_timeout', %s, false) where current_setting('lock_timeout') = '0'"
 # What libpq says where another try would be answered in the same way; it gives no code for it.
 _FINAL = (
     "authentication failed",
@@ -43,6 +45,23 @@ class PostgresOptions(BaseModel, frozen=True, extra="forbid"):
     hot: float = Field(70, ge=0, le=100, description="smallest score of an event that is written; 0: every event")
     patience: Patience = Field(Patience(), description="how long a batch is tried while the server is away")
     connect_seconds: int = Field(10, ge=2, description="most seconds until a connection stands")
+    answer_seconds: int = Field(30, ge=1, description="most seconds until a packet is acknowledged or a lock is given")
+
+    def connect(self) -> "psycopg.Connection[Any]":
+        """A connection that does not wait for ever for a server that is gone, or for a lock that another holds.
+
+        What the address, or the server for its user, says of these waits counts.
+        """
+        waits = {
+            "connect_timeout": self.connect_seconds,
+            "tcp_user_timeout": self.answer_seconds * 1000,
+            "keepalives_idle": self.answer_seconds,
+        }
+        given = psycopg.conninfo.conninfo_to_dict(self.dsn)
+        left = {name: value for name, value in waits.items() if name not in given}
+        connection = psycopg.connect(self.dsn, autocommit=True, application_name="lead-scoring", **left)  # type: ignore[arg-type]
+        connection.execute(_BOUND_LOCKS, [f"{self.answer_seconds}s"])
+        return connection
 
 
 @dataclass
@@ -111,12 +130,7 @@ class PostgresSink:
 
     def _open(self) -> "psycopg.Connection[Any]":
         if self._connection is None or self._connection.closed:
-            self._connection = psycopg.connect(
-                self.options.dsn,
-                autocommit=True,
-                connect_timeout=self.options.connect_seconds,
-                application_name="lead-scoring",
-            )
+            self._connection = self.options.connect()
         return self._connection
 
     def _patiently(self, action: Callable[[], Result], what: str) -> Result:

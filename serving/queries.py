@@ -136,6 +136,7 @@ class Running:
     writer: BatchWriter | None
     asked: float | None = None
     marked: bool = False
+    cut_off: bool = False
     loop: Loop | None = field(init=False)
 
     def __post_init__(self) -> None:
@@ -148,13 +149,16 @@ class Running:
     def ended(self, seconds: float) -> bool:
         """Wait up to `seconds` for the end; whether it has come.
 
-        BadSource where a file of the source could not be read, NoRoom where the checkpoint has none, what a sink failed
+        What a batch fails with that was cut off by `end_now` is no failure of the query. Else BadSource where a file of
+        the source could not be read, NoRoom where the checkpoint has none, what a sink failed
         with as it raised it; other failures as Spark words them.
         """
         try:
             with naming_unreadable_files():
                 over = bool(self.query.awaitTermination(seconds))  # type: ignore[arg-type]  # takes fractions too
         except StreamingQueryException as error:
+            if self.cut_off:
+                return True
             failure = self.writer.failure if self.writer is not None else None
             if (refused := refusal(str(failure or error))) is not None:
                 raise refused from None
@@ -198,6 +202,7 @@ class Running:
     def end_now(self) -> None:
         """End the query within its batch or epoch, which is repeated at the next start; nothing where it has ended."""
         if self.query.isActive or self.asked is not None:
+            self.cut_off = self.asked is not None
             self.query.stop()
         if self.writer is not None and self.writer.port is not None and not self.works():
             callback_sockets.close(self.writer.port)

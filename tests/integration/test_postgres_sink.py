@@ -32,8 +32,8 @@ def open_sink(postgres, tables):
     """Sinks on the test's tables."""
     opened = []
 
-    def make(query="q1", hot=0, patience=SHORT):
-        options = PostgresOptions(dsn=postgres.dsn, tables=tables, hot=hot, patience=patience)
+    def make(query="q1", hot=0, patience=SHORT, **waits):
+        options = PostgresOptions(dsn=postgres.dsn, tables=tables, hot=hot, patience=patience, **waits)
         opened.append(PostgresSink(options, small_contract(), query))
         opened[-1].prepare()
         return opened[-1]
@@ -185,6 +185,21 @@ def test_a_server_that_stays_away_ends_in_a_clear_error(spark, open_sink, tables
     sink.options = sink.options.model_copy(update={"dsn": "postgresql://postgres@127.0.0.1:9/postgres"})
     with pytest.raises(DatabaseRefused, match="batch 3 could not be written"):
         sink.write(scored_rows(spark, {}), 3)
+
+
+def test_a_lock_that_another_keeps_is_not_waited_for_without_end(spark, postgres, open_sink, tables, ask):
+    sink = open_sink(answer_seconds=1)
+    with psycopg.connect(postgres.dsn) as holder:
+        holder.execute(f"lock table {tables.events}")
+        with pytest.raises(DatabaseRefused, match="lock timeout"):
+            sink.write(scored_rows(spark, {}), 0)
+    assert sink.write(scored_rows(spark, {}), 0) == 1
+
+
+@pytest.mark.parametrize(("given", "kept"), [("", "30s"), ("?options=-c%20lock_timeout%3D7s", "7s")])
+def test_a_wait_that_the_address_names_is_kept(postgres, given, kept):
+    with PostgresOptions(dsn=postgres.dsn + given).connect() as connection:
+        assert connection.execute("show lock_timeout").fetchone() == (kept,)
 
 
 def test_a_wrong_password_is_refused_at_once_and_never_shown(postgres, tables, monkeypatch):

@@ -1,5 +1,8 @@
 """What happens to a micro-batch on its way to the sinks: it is counted, no refused event is lost, nothing is kept."""
 
+import threading
+import time
+
 import pytest
 from pyspark.sql import DataFrame
 
@@ -7,7 +10,7 @@ from features.storage import Storage
 from serving.dead_letters import DeadLetterFolder, DeadLetterSink
 from serving.file_account import FileAccount, SourceUnsteady
 from serving.lake import LakeSink
-from serving.queries import BatchWriter
+from serving.queries import BatchWriter, start_micro_batches
 from serving.sources import FileOptions
 from serving.tally import Tally
 from tests.leads import small_contract
@@ -97,6 +100,25 @@ def test_no_sink_that_keeps_what_it_has_is_given_a_batch_of_files_that_must_be_r
     with pytest.raises(RuntimeError, match="SourceUnsteady"):
         write(scored_rows(spark, {}), 0)
     assert not hasattr(sink, "taken")
+
+
+def test_a_batch_that_was_cut_off_after_a_stop_is_no_failure(spark, writer, tmp_path):
+    begun = threading.Event()
+
+    class Slow(RowByRow):
+        def write(self, batch: DataFrame, number: int) -> None:
+            begun.set()
+            batch.sparkSession.sparkContext.parallelize([0], 1).foreach(lambda _: time.sleep(600))
+
+    rows = scored_rows(spark, {})
+    rows.write.parquet(str(tmp_path / "in"))
+    stream = spark.readStream.schema(rows.schema).parquet(str(tmp_path / "in"))
+    running = start_micro_batches(stream, writer(Slow()), str(tmp_path / "checkpoint"), 0)
+    assert begun.wait(60)
+    running.ask_to_end()
+    assert not running.ended(0.1)
+    running.end_now()
+    assert running.ended(0.1)
 
 
 def test_an_empty_tally_has_no_latency():
