@@ -1,6 +1,7 @@
 """Parameters of the stream, and what each mode, source and sink asks of them: checked before anything starts."""
 
 import json
+import os
 from enum import StrEnum
 
 from pydantic import BaseModel, Field
@@ -14,7 +15,7 @@ from serving.runtime.endpoints import HOST
 from serving.runtime.journal import LogTo
 from serving.sinks import UnknownSink
 from serving.sources import FileFormat
-from serving.webhook import WebhookOptions
+from serving.webhook import WebhookOptions, token
 
 TOPIC = "kafka:"
 
@@ -120,10 +121,10 @@ class Connections(BaseSettings):
     webhook_url: str = Field("", description="address that hot leads are posted to")
 
     def kafka_options(self) -> KafkaOptions:
-        """The Kafka cluster; UnfitOptions where it is not named."""
+        """The Kafka cluster; UnfitOptions where it is not named, UnfitLogin where the login is of no use."""
         if not self.kafka:
             raise UnfitOptions("Kafka is read or written, but LEADS_KAFKA does not name it; set it to host:port.")
-        return KafkaOptions(
+        options = KafkaOptions(
             bootstrap_servers=self.kafka,
             security_protocol=self.kafka_protocol,
             sasl_mechanism=self.kafka_mechanism,
@@ -132,6 +133,8 @@ class Connections(BaseSettings):
             keystore=self.kafka_keystore,
             keystore_secured=self.kafka_keystore_secured,
         )
+        options.check_login(os.environ)
+        return options
 
     def postgres_options(self, hot: float) -> PostgresOptions:
         """The database; UnfitOptions where it is not named."""
@@ -143,9 +146,10 @@ class Connections(BaseSettings):
         return PostgresOptions(dsn=self.postgres_dsn, hot=hot)
 
     def webhook_options(self, hot: float) -> WebhookOptions:
-        """Where hot leads are posted; UnfitOptions where it is not named."""
+        """Where hot leads are posted; UnfitOptions where it is not named, UnfitToken where the token is of no use."""
         if not self.webhook_url:
             raise UnfitOptions("the sink webhook needs LEADS_WEBHOOK_URL, the address that hot leads are posted to.")
+        token(os.environ)
         return WebhookOptions(url=self.webhook_url, hot=hot)
 
 

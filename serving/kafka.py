@@ -1,5 +1,7 @@
 """How a Kafka cluster is reached: addresses, TLS and SASL, with every secret left where it is."""
 
+import re
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Self
 
@@ -39,14 +41,26 @@ _REFUSALS = {
     "SslAuthenticationException": "TLS failed: see LEADS_KAFKA_PROTOCOL and the truststore (LEADS_KAFKA_TRUSTSTORE)",
     "TopicAuthorizationException": "the user may not read or write the topic",
     "GroupAuthorizationException": "the user may not read as the consumer group (spark-kafka-source-*)",
+    "UnknownTopicOrPartitionException": "there is no topic of that name; make it, or name another",
+    "InvalidTopicException": "a topic cannot have that name; name another",
+    "Failed to create new KafkaAdminClient": "the address (LEADS_KAFKA) or what secures the connection is of no use",
 }
-
-
 _GONE = "not available in Kafka any more"
+_FAR = re.compile(r"Record at topic (\S+) partition (\d+) offset (\d+) has timestamp value (\d+)")
+# Kafka's client reads user and password between quotes, with escapes.
+_UNQUOTABLE = re.compile(r'["\\\r\n]')
 
 
 class KafkaRefused(ServingError):
     """The Kafka cluster was reached and does not let this client in."""
+
+
+class UnfitLogin(ServingError):
+    """User or password for Kafka are missing, or cannot be handed to its client."""
+
+
+class FarRecord(ServingError):
+    """A record's time is beyond what Spark can hold, which ends every query that reads it."""
 
 
 class EventsGone(ServingError):
@@ -54,7 +68,7 @@ class EventsGone(ServingError):
 
 
 def refusal(said: str) -> ServingError | None:
-    """What is wrong, where an error of a query says that Kafka refused it, or has lost what it asks for.
+    """What is wrong, where an error of a query says that Kafka refused it, or has not what it asks for.
 
     The error's own text may hold the plan.
     """
@@ -62,6 +76,12 @@ def refusal(said: str) -> ServingError | None:
         return EventsGone(
             "Kafka has deleted events that were not scored yet: its retention is shorter than the stream was away. "
             "Nothing was committed. To go on with what is left, start once with fail_on_data_loss=false."
+        )
+    if far := _FAR.search(said):
+        return FarRecord(
+            f"Kafka: the record {far[1]}/{far[2]}/{far[3]} has the time {far[4]}, which is none in milliseconds; Spark "
+            "can read nothing behind it. Go on with a new checkpoint and starting_offsets behind that record, and mend "
+            "its producer, or let the topic stamp records itself (message.timestamp.type=LogAppendTime)."
         )
     found = next((told for name, told in _REFUSALS.items() if name in said), None)
     return KafkaRefused(f"Kafka: {found}. Mend that and start again: nothing is lost.") if found else None
@@ -87,6 +107,19 @@ class KafkaOptions(BaseModel, frozen=True, extra="forbid"):
         if not self.security_protocol.endswith("SSL") and (self.truststore or self.keystore):
             raise ValueError(f"truststore and keystore need TLS; security_protocol is {self.security_protocol}")
         return self
+
+    def check_login(self, environment: Mapping[str, str]) -> None:
+        """UnfitLogin where user or password are not in the environment, or cannot stand between quotes; never shown."""
+        if not self.security_protocol.startswith("SASL"):
+            return
+        for name in (USER_VARIABLE, PASSWORD_VARIABLE):
+            if not environment.get(name):
+                raise UnfitLogin(f"Kafka asks for a login ({self.security_protocol}), and {name} is not set; set it.")
+            if _UNQUOTABLE.search(environment[name]):
+                raise UnfitLogin(
+                    f"{name} holds a double quote, a backslash or a line break, which Kafka's client would not take as "
+                    "it stands; choose one without."
+                )
 
     def client(self) -> dict[str, str]:
         """Options of Spark's Kafka source and sink. Secrets stand in them as references that Kafka resolves."""

@@ -5,7 +5,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
@@ -25,6 +25,7 @@ from tenacity import (
 )
 
 from serving.dead_letters import UNDELIVERED, DeadLetters, Letter, letter_rows
+from serving.errors import ServingError
 
 TOKEN_VARIABLE = "LEADS_WEBHOOK_TOKEN"
 IDEMPOTENCY_HEADER = "Idempotency-Key"
@@ -60,6 +61,18 @@ class _NotNow(Exception):
     def __init__(self, said: str, after: float = 0) -> None:
         super().__init__(said)
         self.after = after
+
+
+class UnfitToken(ServingError):
+    """The token for the webhook cannot stand in a header."""
+
+
+def token(environment: Mapping[str, str]) -> str:
+    """The bearer token without blanks around it, empty where there is none; UnfitToken, which does not show it."""
+    found = environment.get(TOKEN_VARIABLE, "").strip()
+    if not (found.isascii() and found.isprintable()):
+        raise UnfitToken(f"{TOKEN_VARIABLE} holds characters that a header cannot; set it to the token alone.")
+    return found
 
 
 @dataclass
@@ -180,9 +193,8 @@ def _session(options: WebhookOptions) -> requests.Session:
     session = requests.Session()
     session.trust_env = False  # no credentials from ~/.netrc, no proxy that would see the leads
     session.mount("http", requests.adapters.HTTPAdapter(pool_maxsize=options.parallel))
-    token = os.environ.get(TOKEN_VARIABLE)
-    if token:
-        session.headers["Authorization"] = f"Bearer {token}"
+    if bearer := token(os.environ):
+        session.headers["Authorization"] = f"Bearer {bearer}"
     return session
 
 

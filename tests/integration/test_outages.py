@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import mlflow
 import pytest
@@ -18,7 +19,7 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from pipelines.stream import MLFLOW_PATIENCE
-from serving.kafka import EventsGone
+from serving.kafka import EventsGone, KafkaRefused
 from serving.ownership import OlderCheckpoint, OtherQuery
 from tests.endpoints import ask
 from tests.service_process import free_ports
@@ -132,6 +133,17 @@ def test_events_that_kafka_deleted_unread_end_the_stream_until_it_is_told_to_go_
         trial.run()
     trial.run(fail_on_data_loss=False)
     assert {event for (event,) in trial.events()} == trial.good_of(0, size) | trial.good_of(2, size)
+
+
+def test_a_topic_that_is_not_there_is_told_in_one_line(trial):
+    with pytest.raises(KafkaRefused, match="no topic of that name"):
+        trial.run(source="kafka:no-such-topic", sink="parquet")
+
+
+def test_an_address_that_is_none_is_told_in_one_line(trial):
+    nowhere = Trial(**{**vars(trial), "kafka": SimpleNamespace(bootstrap="no-such-host.invalid:9092")})
+    with pytest.raises(KafkaRefused, match="LEADS_KAFKA"):
+        nowhere.run(sink="parquet")
 
 
 @pytest.fixture

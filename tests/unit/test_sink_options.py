@@ -1,13 +1,15 @@
 """Options of sources and sinks: what is refused, and secrets that never stand in them."""
 
+import re
+
 import pytest
 from pydantic import ValidationError
 
-from serving.kafka import KafkaOptions
+from serving.kafka import KafkaOptions, UnfitLogin, refusal
 from serving.postgres import PostgresOptions
 from serving.postgres_tables import Tables
 from serving.sources import FileOptions, TopicOptions
-from serving.webhook import WebhookOptions
+from serving.webhook import UnfitToken, WebhookOptions, token
 
 BROKER = "127.0.0.1:9092"
 
@@ -49,6 +51,43 @@ def test_a_dsn_with_a_password_is_refused_without_showing_it(dsn):
 def test_a_dsn_passes_on_how_tls_is_checked():
     dsn = "postgresql://u@h/d?sslmode=verify-full&sslrootcert=/ca.pem"
     assert PostgresOptions(dsn=dsn).dsn == dsn
+
+
+LOGIN = {"KAFKA_USERNAME": "u", "KAFKA_PASSWORD": "secret"}
+
+
+@pytest.mark.parametrize("name", LOGIN)
+@pytest.mark.parametrize("value", ["", 'sec"ret', "sec\\ret", "secret\n"])
+def test_a_login_that_kafka_would_not_take_as_it_stands_is_refused_without_showing_it(name, value):
+    options = KafkaOptions(bootstrap_servers=BROKER, security_protocol="SASL_SSL")
+    assert options.check_login(LOGIN) is None  # it raises
+    with pytest.raises(UnfitLogin, match=name) as refused:
+        options.check_login(LOGIN | {name: value})
+    assert "ret" not in str(refused.value)
+
+
+def test_a_cluster_without_login_asks_for_none():
+    assert KafkaOptions(bootstrap_servers=BROKER, security_protocol="SSL").check_login({}) is None
+
+
+def test_a_record_beyond_what_spark_can_hold_is_named_with_the_way_past_it():
+    said = (
+        "Record at topic far partition 0 offset 7 has timestamp value 9300000000000000 that overflows when converting"
+    )
+    assert re.search(
+        "far/0/7 .*starting_offsets behind that record", str(refusal(f"[STREAM_FAILED] ... {said} to ..."))
+    )
+
+
+def test_a_token_of_a_file_is_taken_without_its_line_break():
+    assert token({"LEADS_WEBHOOK_TOKEN": "secret\n"}) == "secret"
+
+
+@pytest.mark.parametrize("value", ["sec\nret", "secr\u2028t", "sécret"])
+def test_a_token_that_no_header_holds_is_refused_without_showing_it(value):
+    with pytest.raises(UnfitToken, match="LEADS_WEBHOOK_TOKEN") as refused:
+        token({"LEADS_WEBHOOK_TOKEN": value})
+    assert "ret" not in str(refused.value)
 
 
 def test_plain_kafka_needs_only_addresses():
