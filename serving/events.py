@@ -43,8 +43,8 @@ _NOT_FINITE = '^"(-?(?:NaN|Infinity))"$'
 def events(arrivals: DataFrame, contract: Contract) -> DataFrame:
     """One row per arrival, in a batch or a stream; native expressions only, and no event ends a query.
 
-    `arrivals` has ARRIVAL_COLUMNS. Returns `event_id` (string: the event's own, else topic-partition-offset, else file
-    name, lead id and hash of the text), `event_time` (timestamp: the event's own, else when it arrived), `origin`,
+    `arrivals` has ARRIVAL_COLUMNS. Returns `event_id` (string: the event's own, else topic-partition-offset-time, else
+    file name, lead id and hash of the text), `event_time` (timestamp: the event's own, else when it arrived), `origin`,
     `position`, `batch_date`, `raw` (string), `reason` (string; null: the event can be scored), the id and features of
     the contract typed, and its label (null where it is not carried). Keys may be names or source headers of fields;
     unknown keys are passed over. Values are judged as in `features.csv_values`; a lead without any answer is refused.
@@ -168,7 +168,9 @@ def _event_id() -> Column:
     lead = F.when(F.length(answer) <= MOST_ID, F.replace(answer, F.lit("\0"), F.lit("")))
     text = F.lower(F.hex(F.xxhash64("value")))
     in_file = F.concat_ws("/", "file", lead, text)
-    return F.coalesce(own, F.when(F.col("file").isNotNull(), in_file), F.replace("origin", F.lit("/"), F.lit("-")))
+    # A topic that is made anew begins at offset 0 again: the record's time tells its events from those before.
+    in_topic = F.concat_ws("-", F.replace("origin", F.lit("/"), F.lit("-")), F.unix_millis("arrived_at"))
+    return F.coalesce(own, F.when(F.col("file").isNotNull(), in_file), in_topic)
 
 
 def _usable_id(given: Column) -> Column:

@@ -1,6 +1,7 @@
 """Kafka as source and sink: ids, offsets and headers, dirt in a topic of its own, and redrive back into the source."""
 
 import json
+import time
 import uuid
 from dataclasses import dataclass
 
@@ -24,6 +25,7 @@ from tests.served import small_model
 
 GOOD = {"LeadId": "a", "Visits": 3, "City": "Pune"}
 SCRIPT, STATEMENT = "<script>alert(1)</script>", "'); DROP TABLE leads;--"
+SENT_AT = time.time_ns() // 1_000_000  # Kafka deletes what is older than a week
 SENT = [
     (b"a", json.dumps(GOOD).encode(), []),
     (b"key-only", b'{"Visits": 2}', [("event_id", b"E-header"), ("event_time", b"2026-03-04T05:06:07Z")]),
@@ -61,7 +63,7 @@ def topics(spark, kafka, tmp_path_factory) -> Topics:
         kafka.create_topic(name)
     producer = Producer({"bootstrap.servers": kafka.bootstrap})
     for key, value, headers in SENT:
-        producer.produce("leads", value, key, headers=headers)
+        producer.produce("leads", value, key, headers=headers, timestamp=SENT_AT)
     assert producer.flush(30) == 0
     cluster, contract = KafkaOptions(bootstrap_servers=kafka.bootstrap), small_contract()
     sinks = [
@@ -90,9 +92,9 @@ def dead(topics) -> dict[str, dict]:
 
 def test_scores_are_keyed_by_lead_and_carry_id_version_and_batch(scores):
     assert set(scores) == {b"a", b"key-only", SCRIPT.encode(), STATEMENT.encode()}
-    assert scores[b"a"][1] == {"event_id": b"leads-0-0", "model_version": b"7", "epoch": b"0"}
+    assert scores[b"a"][1] == {"event_id": f"leads-0-0-{SENT_AT}".encode(), "model_version": b"7", "epoch": b"0"}
     value = scores[b"a"][0]
-    assert (value["LeadId"], value["event_id"], value["model_version"]) == ("a", "leads-0-0", 7)
+    assert (value["LeadId"], value["event_id"], value["model_version"]) == ("a", f"leads-0-0-{SENT_AT}", 7)
     assert 0 <= value["score"] <= 100
 
 
@@ -110,7 +112,7 @@ def test_dirt_is_told_by_topic_partition_and_offset(dead):
         "leads/0/5": "the event is empty",
         "leads/0/8": "Visits is not a number",
     }
-    assert (dead["leads/0/3"]["raw"], dead["leads/0/3"]["event_id"]) == ("nonsense", "leads-0-3")
+    assert (dead["leads/0/3"]["raw"], dead["leads/0/3"]["event_id"]) == ("nonsense", f"leads-0-3-{SENT_AT}")
 
 
 def test_words_that_mean_something_elsewhere_stay_words(scores, dead):
@@ -129,7 +131,7 @@ def test_a_mended_dead_letter_goes_back_under_its_event_id(spark, kafka, topics,
     assert redrive(letters, mended, target, Storage(spark), str(tmp_path / "ledger")).replayed == 1
     sent = topics.read("again", 1)[0]
     assert (sent.key(), json.loads(sent.value())) == (b"far", {"LeadId": "far", "Visits": 5000.0})
-    assert dict(sent.headers())["event_id"] == b"leads-0-2"
+    assert dict(sent.headers())["event_id"] == f"leads-0-2-{SENT_AT}".encode()
 
 
 @pytest.mark.parametrize("sent_before", [0, 1, 2])

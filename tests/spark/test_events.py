@@ -129,8 +129,8 @@ def test_keys_may_be_names_or_source_headers(judged):
     assert (row.LeadId, row.Visits, row.City) == ("b", 3.0, "Mumbai")
 
 
-def test_an_event_without_an_id_of_its_own_is_named_by_its_place(judged):
-    assert judged["plain"].event_id == "leads-0-0"
+def test_an_event_without_an_id_of_its_own_is_named_by_its_place_and_time(judged):
+    assert judged["plain"].event_id == "leads-0-0-1772600767000"
 
 
 def test_an_event_brings_its_own_id_and_time(judged):
