@@ -1,23 +1,48 @@
 #!/usr/bin/env bash
 # Start what the container is for: `driver` and `executor` as Spark on Kubernetes asks for them, or any other command.
+# PGPASSWORD_FILE names a file, such as a mounted secret, that PostgreSQL's password is read from.
 set -euo pipefail
 
-classpath="$SPARK_HOME/jars/*:${PYTHONPATH:-.}/.jars/spark/*"
+connectors="${PYTHONPATH:-.}/.jars/spark/*"
+
+if [ -n "${PGPASSWORD_FILE:-}" ]; then
+    PGPASSWORD=$(<"$PGPASSWORD_FILE")
+    export PGPASSWORD
+fi
 
 # Java options come as SPARK_JAVA_OPT_0, SPARK_JAVA_OPT_1, ...
 java_options() { env | grep '^SPARK_JAVA_OPT_' | sort -t_ -k4 -n | cut -d= -f2-; }
 
+children_of() { grep -ls "^PPid:[[:space:]]*$1\$" /proc/[0-9]*/status | cut -d/ -f3; }
+
+# Java would end at once; its Python ends in good order, and Java after it. Before Python has begun Java is all there is.
+end_driver() {
+    asked=yes
+    # shellcheck disable=SC2046  # one word per process
+    kill -TERM $(children_of "$submit" || echo "$submit") 2>/dev/null || true
+}
+
 case "${1:-}" in
     driver)
         shift
-        exec "$SPARK_HOME/bin/spark-submit" --deploy-mode client \
-            --conf "spark.driver.bindAddress=$SPARK_DRIVER_BIND_ADDRESS" "$@"
+        export SPARK_DIST_CLASSPATH="$connectors${SPARK_DIST_CLASSPATH:+:$SPARK_DIST_CLASSPATH}"
+        "$SPARK_HOME/bin/spark-submit" --deploy-mode client \
+            --conf "spark.driver.bindAddress=$SPARK_DRIVER_BIND_ADDRESS" "$@" &
+        submit=$!
+        trap end_driver TERM INT
+        # A signal ends the wait, and not what is waited for.
+        asked=yes
+        while [ -n "$asked" ]; do
+            asked='' code=0
+            wait "$submit" || code=$?
+        done
+        exit "$code"
         ;;
     executor)
         options=()
         while IFS= read -r option; do options+=("$option"); done < <(java_options)
         exec "$JAVA_HOME/bin/java" "${options[@]}" "-Xms$SPARK_EXECUTOR_MEMORY" "-Xmx$SPARK_EXECUTOR_MEMORY" \
-            -cp "$classpath${SPARK_CLASSPATH:+:$SPARK_CLASSPATH}" \
+            -cp "$SPARK_HOME/jars/*:$connectors${SPARK_CLASSPATH:+:$SPARK_CLASSPATH}" \
             org.apache.spark.scheduler.cluster.k8s.KubernetesExecutorBackend \
             --driver-url "$SPARK_DRIVER_URL" --executor-id "$SPARK_EXECUTOR_ID" --cores "$SPARK_EXECUTOR_CORES" \
             --app-id "$SPARK_APPLICATION_ID" --hostname "$SPARK_EXECUTOR_POD_IP" \

@@ -12,9 +12,13 @@ import typer
 import yaml
 from databricks.sdk.service.jobs import JobSettings
 from jsonschema import Draft202012Validator
+from mlflow import environment_variables
+from mlflow.cli import server
 from typer.main import get_command
 
-from pipelines.settings import ROOT
+from pipelines.settings import ROOT, Settings
+from pipelines.stream import stream
+from pipelines.stream_options import Connections, SinkName, StreamOptions, check
 from tests.deploy_schemas import START_JOB_RUN, manifest
 
 DEPLOY = ROOT / "deploy"
@@ -25,6 +29,11 @@ JOBS = BUNDLE["resources"]["jobs"]
 # Part of a Databricks runtime for machine learning, or of no use there.
 BROUGHT_BY_DATABRICKS = ("matplotlib", "numpy", "pandas", "pyarrow", "pyspark", "pyyaml", "scikit-learn", "setuptools")
 COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+# What others read: the interpreters, Spark, and the images of the servers.
+OF_OTHERS = {
+    *("JAVA_HOME", "SPARK_HOME", "PYSPARK_PYTHON", "PYSPARK_DRIVER_PYTHON", "PYTHONPATH", "PYTHONUNBUFFERED"),
+    *("GIT_PYTHON_REFRESH", "POSTGRES_USER", "POSTGRES_DB", "POSTGRES_PASSWORD_FILE"),
+}
 IMAGES = [service["image"] for service in COMPOSE["services"].values()]
 IMAGES += re.findall(r"^FROM (\S+)", (DEPLOY / "Dockerfile").read_text(), re.M)
 
@@ -47,6 +56,31 @@ def calls():
     for name, service in COMPOSE["services"].items():
         if (command := service.get("command", []))[:2] == ["python", "-m"]:
             yield f"compose {name}", command[2].replace(".", "/") + ".py", command[3:]
+
+
+def environments():
+    """Every environment variable that a deploy file sets: where, and its name."""
+    for entry in MANIFESTS:
+        yield from ((f"kubernetes {entry}", e["name"]) for e in application(entry)["driver"]["env"])
+    for entry, run in JOB_RUNS.items():
+        names = re.findall(r"(?:driverEnv|executorEnv)\.(\w+)", json.dumps(run))
+        yield from ((f"emr {entry}", name) for name in sorted(set(names)))
+    for entry, job in JOBS.items():
+        cluster = job["job_clusters"][0]["new_cluster"]
+        yield from ((f"databricks {entry}", name) for name in cluster["spark_env_vars"])
+    for service, about in COMPOSE["services"].items():
+        yield from ((f"compose {service}", name) for name in about.get("environment", {}))
+    image = re.search(r"^ENV ((?:.*\\\n)*.*)", (DEPLOY / "Dockerfile").read_text(), re.M)[1]
+    yield from (("image", name) for name in re.findall(r"(\w+)=", image))
+
+
+def is_known(name):
+    """Whether the code, MLflow or the image's entry point reads an environment variable of a name."""
+    ours = {f"LEADS_{field}".upper() for kind in (Settings, Connections) for field in kind.model_fields}
+    of_mlflow = {v.name for v in vars(environment_variables).values() if hasattr(v, "name")}
+    of_mlflow |= {p.envvar for p in server.params}
+    entrypoint = (DEPLOY / "entrypoint.sh").read_text()
+    return name in ours | of_mlflow | OF_OTHERS or re.search(rf"\${{?{name}\b", entrypoint) is not None
 
 
 @pytest.mark.parametrize("entry", MANIFESTS)
@@ -74,6 +108,25 @@ def test_an_entry_point_takes_the_arguments_it_is_called_with(file, words):
     assert get_command(app).make_context(entry, list(words)).params  # it raises where an argument is refused
 
 
+@pytest.mark.parametrize(("where", "name"), list(environments()))
+def test_an_environment_variable_is_one_that_somebody_reads(where, name):
+    of_kafka = where == "compose kafka" and name.startswith("KAFKA_")  # the image makes settings of the broker of these
+    assert of_kafka or is_known(name)
+
+
+def test_the_stream_of_compose_has_the_services_that_it_reads_and_writes():
+    service = COMPOSE["services"]["stream"]
+    given = [re.sub(r"\$\{\w+:-(.*)\}", r"\1", word) for word in service["command"][3:]]
+    app = typer.Typer(add_completion=False)
+    app.command()(stream)
+    context = get_command(app).make_context("stream", given)
+    options = StreamOptions(**{name: context.params[name] for name in ("source", "sink", "trigger", "health_port")})
+    named = {name.removeprefix("LEADS_").lower(): value for name, value in service["environment"].items()}
+    check(options, Connections(**{k: v for k, v in named.items() if k in Connections.model_fields}))
+    assert (options.source, options.sinks) == ("kafka:leads", (SinkName.PARQUET, SinkName.POSTGRES))
+    assert set(service["depends_on"]) == {"mlflow", "postgres", "topics"}
+
+
 def test_compose_publishes_on_this_machine_alone():
     published = [port for service in COMPOSE["services"].values() for port in service.get("ports", [])]
     assert len(published) == 3
@@ -86,7 +139,7 @@ def test_an_image_is_named_with_its_release(image):
 
 
 def test_every_server_of_compose_says_whether_it_is_well():
-    assert [name for name, service in COMPOSE["services"].items() if "healthcheck" not in service] == ["job"]
+    assert [name for name, service in COMPOSE["services"].items() if "healthcheck" not in service] == ["job", "topics"]
 
 
 def test_no_secret_is_written_down():
@@ -96,7 +149,7 @@ def test_no_secret_is_written_down():
     emr = [c for run in JOB_RUNS.values() for c in run["configurationOverrides"]["applicationConfiguration"]]
     assert {v[:11] for c in emr for k, v in c["properties"].items() if "PASSWORD" in k} == {"EMR.secret@"}
     compose = [k for s in COMPOSE["services"].values() for k in s.get("environment", {}) if "PASSWORD" in k]
-    assert compose == ["POSTGRES_PASSWORD_FILE"]
+    assert set(compose) == {"POSTGRES_PASSWORD_FILE", "PGPASSWORD_FILE"}
 
 
 def test_databricks_installs_all_that_is_asked_for_to_run_and_its_runtime_does_not_bring():
@@ -127,3 +180,10 @@ def test_spark_submit_refuses_an_unknown_entry_or_no_master_by_one_line(words, m
     env = {"PATH": os.environ["PATH"], "MASTER": master}
     ended = subprocess.run([DEPLOY / "spark-submit.sh", *words], env=env, capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (2, "", 1)
+
+
+def test_the_image_reads_postgresqls_password_from_a_file(tmp_path):
+    (tmp_path / "secret").write_text("s3 cr$t\n")
+    env = {"PATH": os.environ["PATH"], "SPARK_HOME": "/spark", "PGPASSWORD_FILE": str(tmp_path / "secret")}
+    said = subprocess.check_output([DEPLOY / "entrypoint.sh", "printenv", "PGPASSWORD"], env=env, text=True)
+    assert said == "s3 cr$t\n"
