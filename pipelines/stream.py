@@ -40,7 +40,7 @@ from serving.runtime.journal import Journal, LogTo
 from serving.runtime.lease import lease
 from serving.runtime.status import Metrics, Status
 from serving.runtime.supervisor import Supervisor, Totals
-from serving.runtime.watch import Answer, Served, Watch, await_registry
+from serving.runtime.watch import Answer, Served, StopAsked, Watch, await_registry
 from serving.sources import FileFormat
 
 # A client of MLflow that asks seven times, two minutes each, would hold up a stop while the registry is down.
@@ -118,7 +118,10 @@ def stream(
         spark_session(settings, "stream", kafka=kafka, beside=_open_store) as spark,
         stop_on_signals() as stop,
     ):
-        print(run_stream(spark, settings, options, stop, connections=connections))
+        try:
+            print(run_stream(spark, settings, options, stop, connections=connections))
+        except StopAsked as asked:
+            print(asked)
 
 
 def _open_store(settings: Settings) -> None:
@@ -140,7 +143,7 @@ def run_stream(
 
     `report` is called after every micro-batch, on another thread; without it a line of JSON is logged. Bad parameters
     and places, a registry that stays away, a version that must not serve and a checkpoint that is in use are errors
-    of serving, raised before the first batch; LeaseLost may come later.
+    of serving, raised before the first batch, and so is StopAsked; LeaseLost may come later.
     """
     stop, connections = stop or threading.Event(), connections or Connections()
     check(options, connections)

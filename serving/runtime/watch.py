@@ -20,6 +20,10 @@ class RegistryDown(ServingError):
     """The registry, or its artifact store, did not answer for as long as a start may wait."""
 
 
+class StopAsked(ServingError):
+    """A stop was asked for before the registry answered: nothing has begun, and nothing is at fault."""
+
+
 @dataclass(frozen=True)
 class Refused:
     """A version that must not serve (0: the alias names none), why, and when (monotonic) it is looked at again."""
@@ -55,8 +59,8 @@ def await_registry(
 ) -> Answer:
     """What the registry or its artifact store answers, asked again at growing intervals while it does not.
 
-    RegistryDown after `longest` seconds, or soon after `stop` is set. No answer is an error of the kind `silence`, but
-    our own errors about what the registry holds are one, and raised at once; of these, Away alone is none.
+    RegistryDown after `longest` seconds, StopAsked soon after `stop` is set. No answer is an error of the kind
+    `silence`, but our own errors about what the registry holds are one, raised at once; of these, Away alone is none.
     """
     end, pause = time.monotonic() + longest, FIRST_WAIT_SECONDS
     while True:
@@ -67,7 +71,7 @@ def await_registry(
                 raise
             left = end - time.monotonic()
             if stop.is_set():
-                raise RegistryDown(f"asked to stop before the registry answered ({one_line(error)}).") from error
+                raise StopAsked(f"asked to stop before the registry answered ({one_line(error)}).") from error
             if left <= 0:
                 raise RegistryDown(
                     f"the registry did not answer within {longest:g} s ({one_line(error)}). Start it, correct "

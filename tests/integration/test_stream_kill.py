@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.dataset as ds
@@ -84,6 +85,18 @@ def test_sigterm_ends_the_stream_between_two_batches_with_exit_code_0(command, s
     assert batches(tmp_path) == len(list(tmp_path.glob("checkpoint/commits/[0-9]*")))
     assert f"scored {batches(tmp_path) * PER_FILE:,} leads" in said
     assert "Exception" not in errors
+
+
+def test_sigterm_ends_the_wait_for_a_registry_with_exit_code_0(command, store):
+    away = replace(store, tracking_uri="http://127.0.0.1:9")  # nobody listens at the port `discard`
+    with running(command, away) as process:
+        while '"registry"' not in process.stdout.readline():
+            assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+        said, errors = process.communicate(timeout=WAIT_SECONDS)
+    assert process.returncode == 0
+    assert "asked to stop before the registry answered" in said
+    assert "Traceback" not in errors
 
 
 def test_a_refused_parameter_costs_one_line_and_exit_code_2(store):

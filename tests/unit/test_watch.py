@@ -7,7 +7,7 @@ import pytest
 
 from serving.errors import Away, ServingError
 from serving.registry import NoSuchAlias, ResolvedVersion
-from serving.runtime.watch import RegistryDown, Served, Watch, await_registry
+from serving.runtime.watch import RegistryDown, Served, StopAsked, Watch, await_registry
 
 
 def version(number: int) -> ResolvedVersion:
@@ -211,5 +211,5 @@ def test_a_stop_ends_the_wait_for_a_registry():
     def down() -> int:
         raise ConnectionError("down")
 
-    with pytest.raises(RegistryDown):
+    with pytest.raises(StopAsked):
         await_registry(down, 3600, lambda event, **fields: None, stop)
