@@ -42,9 +42,11 @@ class Settings(BaseSettings):
     gate_file: Path = Field(ROOT / "conf" / "gate.yaml", description="the promotion gate's conditions")
     grades_file: Path = Field(ROOT / "conf" / "grades.yaml", description="how scores are cut into grades")
     model_name: str = Field("lead-scoring", min_length=1, description="name in the model registry")
-    experiment: str = Field("lead-scoring", min_length=1, description="MLflow experiment of runs started by hand")
+    experiment: str = Field(
+        "lead-scoring", min_length=1, description="MLflow experiment of runs outside of `mlflow run`"
+    )
     master: str = Field("", description="Spark master; empty: spark-submit's, else local[*]")
-    driver_memory: str = Field("2g", description="heap of a local Spark driver")
+    driver_memory: str = Field("2g", description="heap of Spark's driver, but under spark-submit")
 
     @property
     def raw(self) -> str:

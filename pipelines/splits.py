@@ -65,9 +65,9 @@ def splits(
     features: Annotated[str, typer.Option(help="feature sets of the contract, by commas")] = "available,documented",
     ways: Annotated[str, typer.Option(help="grouped, newest, kfold, random: by commas")] = "grouped,newest,kfold",
     test_share: Annotated[float, typer.Option(min=0.05, max=0.95, help="share of the leads to test on")] = 0.3,
-    trees: Annotated[int, typer.Option(min=1, max=2000)] = DEFAULT_FOREST.trees,
-    depth: Annotated[int, typer.Option(min=1, max=30)] = DEFAULT_FOREST.depth,
-    seed: Annotated[int, typer.Option(min=0)] = DEFAULT_FOREST.seed,
+    trees: Annotated[int, typer.Option(min=1, max=2000, help="number of trees")] = DEFAULT_FOREST.trees,
+    depth: Annotated[int, typer.Option(min=1, max=30, help="greatest depth of a tree")] = DEFAULT_FOREST.depth,
+    seed: Annotated[int, typer.Option(min=0, help="seed of the splits and forests")] = DEFAULT_FOREST.seed,
 ) -> None:
     """Fit and test the calibrated forest per feature set and way, and log all with 95% intervals in one run."""
     settings = Settings()

@@ -43,8 +43,10 @@ class StreamOptions(BaseModel, frozen=True, extra="forbid"):
     sink: str = Field("console,parquet", description="list of console, parquet, kafka, postgres, webhook")
     output: str = Field("", description="folder of the scores; empty: data/scores/stream")
     topic: str = Field("", description="Kafka topic of the scores")
-    dead_letters: str = Field("", description="folder, or kafka:TOPIC, of refused events; empty: a default")
-    checkpoint: str = Field("", description="folder of the query's progress; empty: data/checkpoints/...")
+    dead_letters: str = Field(
+        "", description="folder, or kafka:TOPIC, of refused events; empty: data/dead-letters, or topic + -dead-letters"
+    )
+    checkpoint: str = Field("", description="folder of the query's progress; empty: data/checkpoints/stream...")
     mode: Mode = Field(Mode.MICRO_BATCH, description="micro-batch, or real-time (Kafka to Kafka)")
     trigger: str = Field("30 seconds", description="time between two micro-batches; with available_now there is none")
     epoch: str = Field("60 seconds", description="time between two checkpoints in real-time mode")

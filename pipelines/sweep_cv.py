@@ -33,10 +33,10 @@ class BadGrid(LeadScoringError):
 def sweep_cv(
     features: Annotated[str, typer.Option(help="feature set of the contract")] = "available",
     grid: Annotated[str, typer.Option(help="candidates, as name=value,value;name=value,value")] = GRID,
-    folds: Annotated[int, typer.Option(min=2, max=20)] = 3,
+    folds: Annotated[int, typer.Option(min=2, max=20, help="folds that a candidate is judged on")] = 3,
     parallelism: Annotated[int, typer.Option(min=1, max=64, help="fits at a time")] = 2,
     metric: Annotated[Metric, typer.Option(help="what the winner has most of")] = "auc_roc",
-    seed: Annotated[int, typer.Option(min=0)] = 42,
+    seed: Annotated[int, typer.Option(min=0, help="seed of the folds and forests")] = 42,
     on_leak: Annotated[OnLeak, typer.Option(help="what a suspected leak does to a registration")] = OnLeak.REFUSE,
     register: Annotated[Switch, typer.Option(help="make a registry version of the winner")] = Switch.TRUE,
 ) -> None:

@@ -76,11 +76,11 @@ def sweep_hyperopt(
     features: Annotated[str, typer.Option(help="feature set of the contract")] = "available",
     max_evals: Annotated[int, typer.Option(min=1, max=10_000, help="trials in all")] = 20,
     space: Annotated[Path, typer.Option(help="YAML file of the search space")] = SPACE,
-    folds: Annotated[int, typer.Option(min=2, max=20)] = 3,
+    folds: Annotated[int, typer.Option(min=2, max=20, help="folds that a candidate is judged on")] = 3,
     parallelism: Annotated[int, typer.Option(min=1, max=64, help="folds at a time")] = 2,
     patience: Annotated[int, typer.Option(min=0, help="trials without a better one before the end; 0: never")] = 10,
     metric: Annotated[Metric, typer.Option(help="what the winner has most of")] = "auc_roc",
-    seed: Annotated[int, typer.Option(min=0)] = 42,
+    seed: Annotated[int, typer.Option(min=0, help="seed of the folds, trials and forests")] = 42,
     on_leak: Annotated[OnLeak, typer.Option(help="what a suspected leak does to a registration")] = OnLeak.REFUSE,
     register: Annotated[Switch, typer.Option(help="make a registry version of the winner")] = Switch.TRUE,
 ) -> None:

@@ -15,13 +15,13 @@ from pipelines.settings import Settings
 
 def train(
     features: Annotated[str, typer.Option(help="feature set of the contract")] = "available",
-    trees: Annotated[int, typer.Option(min=1, max=2000)] = DEFAULT_FOREST.trees,
-    depth: Annotated[int, typer.Option(min=1, max=30)] = DEFAULT_FOREST.depth,
+    trees: Annotated[int, typer.Option(min=1, max=2000, help="number of trees")] = DEFAULT_FOREST.trees,
+    depth: Annotated[int, typer.Option(min=1, max=30, help="greatest depth of a tree")] = DEFAULT_FOREST.depth,
     min_instances: Annotated[int, typer.Option(min=1, help="fewest leads on a side of a split")] = 1,
     feature_subset: Annotated[Subset, typer.Option(help="features a split chooses from")] = "auto",
-    impurity: Annotated[Impurity, typer.Option()] = "gini",
+    impurity: Annotated[Impurity, typer.Option(help="what a split lowers")] = "gini",
     subsampling: Annotated[float, typer.Option(min=0.01, max=1.0, help="share of leads per tree")] = 1.0,
-    seed: Annotated[int, typer.Option(min=0)] = DEFAULT_FOREST.seed,
+    seed: Annotated[int, typer.Option(min=0, help="seed of the forest")] = DEFAULT_FOREST.seed,
     calibrate: Annotated[Calibrate, typer.Option(help="what turns the forest's share into a rate")] = "isotonic",
     folds: Annotated[int, typer.Option(min=2, max=20, help="folds whose scores calibrate")] = FOLDS,
     on_leak: Annotated[OnLeak, typer.Option(help="what a suspected leak does to a registration")] = OnLeak.REFUSE,
