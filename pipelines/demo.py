@@ -170,10 +170,11 @@ def closing(settings: Settings) -> str:
     """What to look at next."""
     found = mlflow.get_experiment_by_name(settings.experiment)
     runs = f"/#/experiments/{found.experiment_id}/runs" if found else ""
+    how = f"--env-manager local --experiment-name {settings.experiment}"
     return (
         f"Compare the runs:   make ui            (then open http://127.0.0.1:5000{runs})\n"
-        "Train another:      mlflow run . -e train -P trees=200 --env-manager local\n"
-        "Undo the promotion: mlflow run . -e rollback --env-manager local\n"
+        f"Train another:      mlflow run . -e train -P trees=200 {how}\n"
+        f"Undo the promotion: mlflow run . -e rollback {how}\n"
         f"Your own leads:     put the CSV into {join(settings.data, 'raw')}, edit conf/leads.yaml, run make demo again"
     )
 

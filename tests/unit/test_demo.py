@@ -5,6 +5,7 @@ from rich.console import Console
 
 from pipelines import demo
 from pipelines.promote import GateRefused, NoCandidate, Promotion
+from pipelines.settings import Settings
 
 
 def promoting(monkeypatch, best_first, passing):
@@ -40,3 +41,9 @@ def test_the_demo_stops_where_production_moved_meanwhile(monkeypatch):
     monkeypatch.setattr(demo, "run_promote", lambda *a, **k: (_ for _ in ()).throw(GateRefused("Production moved")))
     with pytest.raises(GateRefused, match="moved"):
         promote()
+
+
+def test_the_demo_s_last_words_keep_new_runs_in_its_experiment(monkeypatch):
+    monkeypatch.setattr(demo.mlflow, "get_experiment_by_name", lambda name: None)
+    told = demo.closing(Settings(experiment="spring"))
+    assert "train -P trees=200 --env-manager local --experiment-name spring\n" in told
