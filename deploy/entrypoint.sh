@@ -13,13 +13,20 @@ fi
 # Java options come as SPARK_JAVA_OPT_0, SPARK_JAVA_OPT_1, ...
 java_options() { env | grep '^SPARK_JAVA_OPT_' | sort -t_ -k4 -n | cut -d= -f2-; }
 
-children_of() { grep -ls "^PPid:[[:space:]]*$1\$" /proc/[0-9]*/status | cut -d/ -f3; }
+# Java has children of other kinds, too, for moments. One that is gone before it is looked at is an error to nobody.
+python_of() {
+    local process
+    while read -r process; do
+        case $(cat "/proc/$process/comm" 2>/dev/null) in python*) echo "$process" ;; esac
+    done < <(grep -ls "^PPid:[[:space:]]*$1\$" /proc/[0-9]*/status | cut -d/ -f3)
+}
 
-# Java would end at once; its Python ends in good order, and Java after it. Before Python has begun Java is all there is.
+# Java would end at once; its Python ends in good order, and Java after it. Before Python has begun there is Java alone.
 end_driver() {
     asked=yes
-    # shellcheck disable=SC2046  # one word per process
-    kill -TERM $(children_of "$submit" || echo "$submit") 2>/dev/null || true
+    local python
+    python=$(python_of "$submit")
+    kill -TERM "${python:-$submit}" 2>/dev/null || true
 }
 
 case "${1:-}" in
