@@ -92,6 +92,10 @@ lock: ## Resolve requirements.in into requirements.lock and conda.yaml (UPGRADE=
 		--custom-compile-command "make lock" --output-file requirements.lock $(UPGRADE) requirements.in
 	@python=$$(.ci/find-python) && "$$python" .ci/write_conda.py
 
+.PHONY: parameters
+parameters: .venv/installed ## Write docs/parameters.md from the commands and settings
+	@$(PY) .ci/write_parameters.py
+
 .PHONY: clean
 clean: ## Remove caches and Spark's leftovers (keeps .venv, data, mlflow.db and mlruns)
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .import_linter_cache spark-warehouse metastore_db derby.log

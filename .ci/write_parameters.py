@@ -22,7 +22,7 @@ PAGE = ROOT / "docs" / "parameters.md"
 HEAD = """\
 # Parameters
 
-Written by `.ci/write_parameters.py` from `MLproject`, the commands and the settings; do not edit it.
+Written by `make parameters` from `MLproject`, the commands and the settings; do not edit it.
 
 A parameter is given as `mlflow run . -e ENTRY -P name=value --env-manager local`, or as
 `python -m pipelines.ENTRY --name value`, with dashes for underscores. Places that
