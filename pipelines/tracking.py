@@ -20,6 +20,7 @@ import mlflow
 import mlflow.models.utils
 import requests
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 
@@ -79,21 +80,28 @@ def tracked_run(
     """Open a run for one entry point, log its parameters and common tags, and close it with its outcome.
 
     Inside `mlflow run` the run that MLflow made is taken over. A known error ends the run as FAILED with the
-    error's line as the tag `error`.
+    error's line as the tag `error`, and is raised even where MLflow does not answer any more.
     """
     client = connect(settings)
     if not nested and "MLFLOW_RUN_ID" not in os.environ:
         _use_experiment(client, os.environ.get("MLFLOW_EXPERIMENT_NAME", settings.experiment))
     named = None if "MLFLOW_RUN_ID" in os.environ and not nested else f"{entry} {params.get('features', '')}".strip()
-    with mlflow.start_run(run_name=named, nested=nested) as run:
-        mlflow.set_tags({"entry_point": entry, **_code_tags(), **(tags or {})})
-        known = client.get_run(run.info.run_id).data.params
-        mlflow.log_params({k: v for k, v in params.items() if k not in known})
-        try:
-            yield run
-        except LeadScoringError as error:
-            mlflow.set_tag("error", str(error)[:4900])
+    failure: LeadScoringError | None = None
+    try:
+        with mlflow.start_run(run_name=named, nested=nested) as run:
+            mlflow.set_tags({"entry_point": entry, **_code_tags(), **(tags or {})})
+            known = client.get_run(run.info.run_id).data.params
+            mlflow.log_params({k: v for k, v in params.items() if k not in known})
+            try:
+                yield run
+            except LeadScoringError as error:
+                failure = error
+                mlflow.set_tag("error", str(error)[:4900])
+                raise
+    except MlflowException:
+        if failure is None:
             raise
+        raise failure from None
 
 
 def _use_experiment(client: MlflowClient, name: str) -> None:

@@ -1,9 +1,34 @@
-"""What MLflow is kept from doing while a model is logged."""
+"""Runs that are tracked: what goes wrong in them is told, and models are logged without serving an example."""
 
+import mlflow
 import mlflow.models.utils as utils
 import pytest
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 
-from pipelines.tracking import _example_as_it_is
+from pipelines.settings import Settings
+from pipelines.tracking import _example_as_it_is, tracked_run
+from serving.errors import ServingError
+
+
+def test_what_a_run_fails_with_is_raised_though_mlflow_does_not_answer_any_more(tmp_path, monkeypatch):
+    def away(*asked, **named):
+        raise MlflowException("no answer")
+
+    def fail() -> None:
+        with tracked_run(Settings(), "stream", {}):
+            monkeypatch.setattr(MlflowClient, "set_tag", away)
+            monkeypatch.setattr(MlflowClient, "set_terminated", away)
+            raise ServingError("no route")
+
+    before = mlflow.get_tracking_uri()
+    monkeypatch.chdir(tmp_path)
+    mlflow.set_tracking_uri(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    try:
+        with pytest.raises(ServingError, match="no route"):
+            fail()
+    finally:
+        mlflow.set_tracking_uri(before)
 
 
 def test_an_example_is_not_served_while_a_model_is_logged_and_is_again_after_it():
