@@ -25,6 +25,7 @@ from serving.compiled.local import full_uri, marker, score_dataset
 from serving.models import load_version
 from serving.ownership import absolute, read_marker, write_marker
 from serving.registry import ResolvedVersion, resolve
+from serving.replacing import replacing
 from serving.scoring import scored
 from serving.sources import BadSource, lead_files, naming_unreadable_files
 
@@ -206,17 +207,11 @@ def _read(spark: SparkSession, source: str, contract: Contract) -> tuple[DataFra
 
 def _write(storage: Storage, plan: DataFrame, target: str, version: ResolvedVersion, source: str) -> int:
     """Write the scores beside the target, then put them in its place; the number of rows."""
-    parent, name = target.rstrip("/").rsplit("/", 1)
-    staged, rows = join(parent, f".{name}.part"), Observation()
-    storage.delete(staged)
-    try:
+    rows = Observation()
+    with replacing(storage, target) as staged:
         with naming_unreadable_files():
             plan.observe(rows, F.count(F.lit(1)).alias("rows")).write.parquet(staged)
         write_marker(storage, staged, KIND, model=version.name, version=str(version.version), source=source)
-        storage.delete(target)
-        storage.move(staged, target)
-    finally:
-        storage.delete(staged)
     return int(rows.get["rows"])
 
 

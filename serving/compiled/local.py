@@ -23,10 +23,13 @@ from serving.compiled.scorer import CompiledScorer
 from serving.errors import ServingError
 from serving.ownership import MARKER, NotOurs
 from serving.registry import ResolvedVersion
+from serving.replacing import replacing
 
 BATCH_ROWS = 65_536
 READ_BYTES = 1 << 20  # of a column at a time, where nothing is read beforehand
 ROWS_PER_FILE = 4_000_000
+# Arrow's names of the file systems that rename a folder; on object stores it renames none.
+RENAMING = ("local", "hdfs")
 
 
 class BadDataset(ServingError):
@@ -35,7 +38,7 @@ class BadDataset(ServingError):
 
 @dataclass(frozen=True)
 class Place:
-    """A folder by URI or local path, opened by Arrow's file systems (file:, s3:, gs:, hdfs:)."""
+    """A folder by URI or local path, opened by Arrow's file systems (file:, s3:, gs:, abfs:, hdfs:)."""
 
     files: pafs.FileSystem
     path: str
@@ -51,6 +54,32 @@ class Place:
         except (pa.ArrowInvalid, OSError, ValueError) as error:
             raise BadDataset(f"{uri} cannot be opened without Spark ({error}); score with engine=compiled.") from None
 
+    @classmethod
+    def of_output(cls, uri: str) -> "Place":
+        """Open a URI to write to; BadDataset where its file system cannot rename the folder when it is whole."""
+        place = cls.of(uri.rstrip("/"))
+        if place.files.type_name not in RENAMING:
+            raise BadDataset(
+                f"{uri} lies on an object store, where Arrow renames no folder, so that scores could not appear whole; "
+                "score with engine=compiled, or name an output on a disk or on hdfs:."
+            )
+        return place
+
+    def exists(self, path: str) -> bool:
+        """Whether a file or folder of this file system is there."""
+        return self.files.get_file_info(path).type is not pafs.FileType.NotFound
+
+    def move(self, source: str, target: str) -> None:
+        """Rename a folder; BadDataset where the target is there."""
+        if self.exists(target):  # hdfs: would move the folder into it
+            raise BadDataset(f"{source} could not be moved to {target}, which is there already.")
+        self.files.move(source, target)
+
+    def delete(self, path: str) -> None:
+        """Remove a folder and what it holds, if it is there."""
+        if self.files.get_file_info(path).type is pafs.FileType.Directory:
+            self.files.delete_dir(path)
+
     def entries(self) -> list[pafs.FileInfo]:
         """What the folder holds; nothing where it is not there. BadDataset where the path is that of a file."""
         if self.files.get_file_info(self.path).is_file:
@@ -64,8 +93,8 @@ def full_uri(uri: str) -> str:
 
 
 def marker(folder: str, kind: str) -> dict[str, Any] | None:
-    """What the marker of a folder of this kind says, or None where the folder is absent or empty; NotOurs otherwise."""
-    place = Place.of(folder)
+    """What the marker of an output of this kind says, or None where it is absent or empty; NotOurs otherwise."""
+    place = Place.of_output(folder)
     path = posixpath.join(place.path, MARKER)
     entries = place.entries()
     if not entries:
@@ -94,36 +123,32 @@ def score_dataset(
     """Score a folder of Parquet files into `output`, with the columns of `scored_by_compiled`; the number of leads.
 
     The scores are written beside `output` and renamed into its place, replacing what was there; where anything
-    fails nothing is left. Each thread reads, scores and writes a batch of `batch_rows` leads at a time, into files of
+    fails nothing changes. Each thread reads, scores and writes a batch of `batch_rows` leads at a time, into files of
     its own: memory holds a few batches per thread, and the leads keep no order. `kind` goes into the marker of the
-    output. BadDataset where there is nothing to read, BadLead for wrong columns.
+    output. BadDataset where there is nothing to read or the output's folder cannot be renamed, BadLead for wrong
+    columns.
     """
-    place = Place.of(output.rstrip("/"))
-    staged = posixpath.join(posixpath.dirname(place.path), f".{posixpath.basename(place.path)}.part")
+    place = Place.of_output(output)
     leads = _dataset(source, compiled, contract)
     columns = _columns(leads.schema, compiled, contract)
     now = datetime.now(UTC)
-    _delete(place.files, staged)
+    schema = pa.schema([leads.schema.field(name) for name in columns])
+    about = {"kind": kind, "model": version.name, "version": str(version.version), "source": source}
+
+    def score(batch: pa.RecordBatch) -> pa.RecordBatch:
+        return scored_batch(batch, compiled, version, contract, now, reasons)
+
     try:
-        place.files.create_dir(staged, recursive=True)
-        schema = pa.schema([leads.schema.field(name) for name in columns])
-
-        def score(batch: pa.RecordBatch) -> pa.RecordBatch:
-            return scored_batch(batch, compiled, version, contract, now, reasons)
-
-        rows = _write_all(place.files, staged, score, _readers(leads, schema, batch_rows, threads), threads)
-        if rows == 0:
-            _write(place.files, staged, itertools.count(), iter([score(pa.RecordBatch.from_pylist([], schema))]))
-        about = {"kind": kind, "model": version.name, "version": str(version.version), "source": source}
-        with place.files.open_output_stream(posixpath.join(staged, MARKER)) as out:
-            out.write(json.dumps(about, indent=2, sort_keys=True).encode())
-        _delete(place.files, place.path)
-        place.files.move(staged, place.path)
+        with replacing(place, place.path) as staged:
+            place.files.create_dir(staged, recursive=True)
+            rows = _write_all(place.files, staged, score, _readers(leads, schema, batch_rows, threads), threads)
+            if rows == 0:
+                _write(place.files, staged, itertools.count(), iter([score(pa.RecordBatch.from_pylist([], schema))]))
+            with place.files.open_output_stream(posixpath.join(staged, MARKER)) as out:
+                out.write(json.dumps(about, indent=2, sort_keys=True).encode())
         return rows
     except (pa.ArrowInvalid, OSError) as error:
-        raise BadDataset(f"{source} cannot be scored: {str(error).splitlines()[0][:300]}") from error
-    finally:
-        _delete(place.files, staged)
+        raise BadDataset(f"{source} cannot be scored into {output}: {_first_line(error)}") from error
 
 
 def scored_batch(
@@ -166,7 +191,7 @@ def _dataset(source: str, compiled: CompiledScorer, contract: Contract) -> Any:
     try:
         return ds.dataset(place.path, filesystem=place.files, format=form)
     except (pa.ArrowInvalid, OSError) as error:
-        raise BadDataset(f"{source} holds no Parquet files ({str(error).splitlines()[0][:200]}).") from error
+        raise BadDataset(f"{source} holds no Parquet files ({_first_line(error)}).") from error
 
 
 def _readers(leads: Any, schema: pa.Schema, rows: int, threads: int) -> list[Iterator[pa.RecordBatch]]:
@@ -252,6 +277,5 @@ def _write(files: pafs.FileSystem, folder: str, numbers: Iterator[int], batches:
     return rows
 
 
-def _delete(files: pafs.FileSystem, path: str) -> None:
-    if files.get_file_info(path).type is pafs.FileType.Directory:
-        files.delete_dir(path)
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:300]

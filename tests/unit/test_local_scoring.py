@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from serving.compiled import local
-from serving.compiled.local import score_dataset, scored_batch
+from serving.compiled.local import BadDataset, marker, score_dataset, scored_batch
 from serving.compiled.scorer import CompiledScorer
 from serving.registry import ResolvedVersion
 from tests.leads import small_contract
@@ -80,6 +80,23 @@ def test_an_error_in_one_thread_ends_all_and_leaves_nothing(score, tmp_path, mon
     with pytest.raises(ZeroDivisionError, match="the last batch"):
         score()
     assert [path.name for path in tmp_path.iterdir()] == ["leads"]
+
+
+def test_scores_that_were_there_are_replaced(score, tmp_path):
+    write_leads(tmp_path / "leads", 3)
+    assert score() == 3
+    write_leads(tmp_path / "leads", 5)
+    assert score() == 5
+    assert sum(pq.read_metadata(part).num_rows for part in parts(tmp_path / "scores")) == 5
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["leads", "scores"]
+
+
+@pytest.mark.parametrize("uri", ["gs://bucket/scores", "abfss://box@account.dfs.core.windows.net/scores"])
+def test_an_output_where_no_folder_can_be_renamed_is_refused_before_anything_is_read(tmp_path, uri):
+    with pytest.raises(BadDataset, match="engine=compiled"):
+        marker(uri, "scores")
+    with pytest.raises(BadDataset, match="engine=compiled"):
+        score_dataset(str(tmp_path / "none"), uri, CompiledScorer(by_hand()), VERSION, small_contract(), kind="scores")
 
 
 def test_a_large_file_is_never_held_whole(score, tmp_path, monkeypatch):
