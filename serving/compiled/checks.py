@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from serving.compiled.description import CategoryInput, Description, NumericInput
+from serving.compiled.encoding import as_doubles
 from serving.compiled.errors import BadLead
 
 SHOWN = 5
@@ -72,7 +73,7 @@ def _column_fault(column: pa.ChunkedArray, source: NumericInput | CategoryInput)
         row = int(lengths.argmax()) if len(lengths) else 0
         too_long = len(lengths) and lengths[row] > source.max_length
         return f"row {row}: {_too_long(source, int(lengths[row]))}" if too_long else None
-    numbers = column.cast(pa.float64()).to_numpy()
+    numbers = as_doubles(column).to_numpy()
     outside = ~np.isnan(numbers) & ((numbers < source.minimum) | (numbers > source.maximum) | np.isinf(numbers))
     if not outside.any():
         return None

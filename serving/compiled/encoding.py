@@ -107,6 +107,13 @@ def _values(
     return numbers, np.searchsorted(place.thresholds, numbers, side="left")
 
 
+def as_doubles(numbers: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+    """Numbers as the nearest doubles, as Spark casts them; Arrow's own cast of a decimal may be a digit off."""
+    if pa.types.is_decimal(numbers.type):
+        numbers = numbers.cast(pa.string())
+    return numbers.cast(pa.float64(), safe=False)
+
+
 def word_codes(array: pa.Array, source: CategoryInput) -> Codes:
     """Code of each word of a column; missing and unknown words have the last code."""
     other = len(source.labels)
@@ -132,8 +139,7 @@ def _numbers(array: pa.Array, name: str) -> Floats:
         return np.full(len(array), np.nan)
     if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
         raise BadLead(f"{name} is {kind}, expected a number; cast it, or prepare the leads by the contract.")
-    doubles = array if pa.types.is_float64(kind) else array.cast(pa.float64(), safe=False)
-    return np.asarray(doubles.to_numpy(zero_copy_only=False), np.float64)
+    return np.asarray(as_doubles(array).to_numpy(zero_copy_only=False), np.float64)
 
 
 def _filled(numbers: Floats, source: NumericInput) -> Floats:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from decimal import Decimal
 
 import numpy as np
 import pyarrow as pa
@@ -10,6 +11,7 @@ import pytest
 from pipelines.compiled import carried_code
 from serving.compiled.calibrating import calibrated, grade_codes
 from serving.compiled.description import Calibration, Grades
+from serving.compiled.encoding import as_doubles
 from serving.compiled.errors import BadLead, CompiledUnreadable
 from serving.compiled.scorer import CompiledScorer, packed, unpacked
 from tests.trees import TENTH, by_hand
@@ -52,6 +54,13 @@ def test_words_read_as_dictionaries_score_the_same(scorer):
     plain = leads([1.0, 1.0, 1.0], ["Pune", None, "Atlantis"])
     coded = plain.set_column(1, "City", plain["City"].dictionary_encode())
     assert scorer.score(coded).probability.tolist() == scorer.score(plain).probability.tolist()
+
+
+@pytest.mark.parametrize("places", [1, 5, 9])
+def test_a_decimal_is_the_double_of_its_digits(places):
+    decimals = [Decimal(number).scaleb(-places) for number in range(-999, 99_999, 37)]
+    found = as_doubles(pa.array(decimals, pa.decimal128(18, places)))
+    assert found.to_pylist() == [float(str(d)) for d in decimals]
 
 
 def test_an_empty_batch_gives_no_scores(scorer):
