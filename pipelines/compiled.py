@@ -38,8 +38,10 @@ LEFT_OUT = (
     "compiling.py",
     "in_spark.py",
     "inputs.py",
+    "lead_files.py",
     "local.py",
     "parity.py",
+    "places.py",
     "saved_stages.py",
     "saved_trees.py",
 )

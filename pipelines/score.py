@@ -21,7 +21,8 @@ from pipelines.settings import Settings
 from pipelines.tracking import connect, tracked_run
 from serving.compiled.artifact import has_compiled, load_compiled, load_explaining
 from serving.compiled.in_spark import scored_by_compiled
-from serving.compiled.local import full_uri, marker, score_dataset
+from serving.compiled.local import marker, score_dataset
+from serving.compiled.places import full_uri
 from serving.models import load_version
 from serving.ownership import absolute, read_marker, write_marker
 from serving.registry import ResolvedVersion, resolve

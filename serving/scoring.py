@@ -1,7 +1,7 @@
 """The scoring plan: leads in, one row per lead out, the same for a batch and for a stream."""
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from pyspark.ml import PipelineModel, Transformer
 from pyspark.ml.feature import StringIndexerModel, VectorAssembler
@@ -182,7 +182,10 @@ def _columns(stage: Transformer, params: Sequence[str]) -> list[str]:
 
 
 def typed_features(schema: StructType, names: Sequence[str], contract: Contract) -> list[Column]:
-    """The model's input columns, cast to what the contract's kinds mean: numeric double, category string."""
+    """The model's input columns, cast to what the contract's kinds mean: numeric double, category string.
+
+    UnfitLeads names every missing column and every one, the id's included, of a type that does not fit.
+    """
     found = {field.name: field.dataType for field in schema.fields}
     missing = [name for name in (contract.id.name, *names) if name not in found]
     if missing:
@@ -192,21 +195,30 @@ def typed_features(schema: StructType, names: Sequence[str], contract: Contract)
             "or serve a version of another feature set."
         )
     numeric = {f.name for f in contract.fields if f.kind in (Kind.NUMERIC, Kind.ORDER)}
-    wrong = [
-        f"{name} is {found[name].simpleString()}, expected {'a number' if name in numeric else 'a string'}"
-        for name in names
+    wrong = {
+        name: found[name].simpleString()
+        for name in (contract.id.name, *names)
         if not _fits(found[name], name in numeric)
-    ]
+    }
     if wrong:
-        raise UnfitLeads(
-            f"the leads have columns of a wrong type: {'; '.join(wrong)}. Cast them, or prepare the leads by the "
-            f"contract {contract.name!r}."
-        )
+        raise UnfitLeads(wrong_types(wrong, numeric, contract))
     return [F.col(name).cast("double" if name in numeric else "string").alias(name) for name in names]
 
 
+def wrong_types(found: Mapping[str, str], numeric: Collection[str], contract: Contract) -> str:
+    """What is said of columns whose types do not fit the contract, by name."""
+    told = "; ".join(
+        f"{n} is {kind}, expected {'a number' if n in numeric else 'a string'}" for n, kind in found.items()
+    )
+    return (
+        f"the leads have columns of a wrong type: {told}. Cast them, or prepare the leads by the contract "
+        f"{contract.name!r}."
+    )
+
+
 def _fits(found: DataType, numeric: bool) -> bool:
-    # Text is never read as a number, nor a decimal as text: "abc" would end the query, 1.0 and "1" would not match.
+    # Text is never read as a number, nor a decimal as text: "abc" would end the query, 1.0 and "1" would not match, and
+    # an id of 1e7 has one text in Spark and another in Arrow.
     if numeric:
         return isinstance(found, NumericType | NullType)
     return isinstance(found, StringType | CharType | VarcharType | IntegralType | NullType)

@@ -5,91 +5,26 @@ import json
 import posixpath
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.dataset as ds
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from features.contract import Contract, Kind
-from serving.compiled.errors import BadLead
+from features.contract import Contract
 from serving.compiled.feed import Feed
+from serving.compiled.lead_files import LeadFiles
+from serving.compiled.places import BadDataset, Place, first_line
 from serving.compiled.reasons import COLUMN
 from serving.compiled.scorer import CompiledScorer
-from serving.errors import ServingError
 from serving.ownership import MARKER, NotOurs
 from serving.registry import ResolvedVersion
 from serving.replacing import replacing
 
 BATCH_ROWS = 65_536
-READ_BYTES = 1 << 20  # of a column at a time, where nothing is read beforehand
 ROWS_PER_FILE = 4_000_000
-# Arrow's names of the file systems that rename a folder; on object stores it renames none.
-RENAMING = ("local", "hdfs")
-
-
-class BadDataset(ServingError):
-    """The leads to score cannot be read as Parquet files, or are not there."""
-
-
-@dataclass(frozen=True)
-class Place:
-    """A folder by URI or local path, opened by Arrow's file systems (file:, s3:, gs:, abfs:, hdfs:)."""
-
-    files: pafs.FileSystem
-    path: str
-
-    @classmethod
-    def of(cls, uri: str) -> "Place":
-        """Open a URI; BadDataset where Arrow has no file system for it."""
-        try:
-            # Spark writes s3a: where Arrow writes s3:, and file:/ where Arrow writes file:///.
-            said = uri.replace("s3a://", "s3://", 1)
-            said = f"file://{said.removeprefix('file:')}" if said.startswith("file:/") and said[6:7] != "/" else said
-            return cls(*(pafs.FileSystem.from_uri(said) if "://" in said else (pafs.LocalFileSystem(), said)))
-        except (pa.ArrowInvalid, OSError, ValueError) as error:
-            raise BadDataset(f"{uri} cannot be opened without Spark ({error}); score with engine=compiled.") from None
-
-    @classmethod
-    def of_output(cls, uri: str) -> "Place":
-        """Open a URI to write to; BadDataset where its file system cannot rename the folder when it is whole."""
-        place = cls.of(uri.rstrip("/"))
-        if place.files.type_name not in RENAMING:
-            raise BadDataset(
-                f"{uri} lies on an object store, where Arrow renames no folder, so that scores could not appear whole; "
-                "score with engine=compiled, or name an output on a disk or on hdfs:."
-            )
-        return place
-
-    def exists(self, path: str) -> bool:
-        """Whether a file or folder of this file system is there."""
-        return self.files.get_file_info(path).type is not pafs.FileType.NotFound
-
-    def move(self, source: str, target: str) -> None:
-        """Rename a folder; BadDataset where the target is there."""
-        if self.exists(target):  # hdfs: would move the folder into it
-            raise BadDataset(f"{source} could not be moved to {target}, which is there already.")
-        self.files.move(source, target)
-
-    def delete(self, path: str) -> None:
-        """Remove a folder and what it holds, if it is there."""
-        if self.files.get_file_info(path).type is pafs.FileType.Directory:
-            self.files.delete_dir(path)
-
-    def entries(self) -> list[pafs.FileInfo]:
-        """What the folder holds; nothing where it is not there. BadDataset where the path is that of a file."""
-        if self.files.get_file_info(self.path).is_file:
-            raise BadDataset(f"{self.path} is a file; name a folder (of leads: the one that the file lies in).")
-        return list(self.files.get_file_info(pafs.FileSelector(self.path, allow_not_found=True)))
-
-
-def full_uri(uri: str) -> str:
-    """A local path from the root; any other URI as it is."""
-    return uri if ":/" in uri else posixpath.abspath(uri)
 
 
 def marker(folder: str, kind: str) -> dict[str, Any] | None:
@@ -129,10 +64,8 @@ def score_dataset(
     columns.
     """
     place = Place.of_output(output)
-    leads = _dataset(source, compiled, contract)
-    columns = _columns(leads.schema, compiled, contract)
+    leads = LeadFiles.of(source, compiled, contract)
     now = datetime.now(UTC)
-    schema = pa.schema([leads.schema.field(name) for name in columns])
     about = {"kind": kind, "model": version.name, "version": str(version.version), "source": source}
 
     def score(batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -141,14 +74,14 @@ def score_dataset(
     try:
         with replacing(place, place.path) as staged:
             place.files.create_dir(staged, recursive=True)
-            rows = _write_all(place.files, staged, score, _readers(leads, schema, batch_rows, threads), threads)
+            rows = _write_all(place.files, staged, score, leads.readers(batch_rows, threads), threads)
             if rows == 0:
-                _write(place.files, staged, itertools.count(), iter([score(pa.RecordBatch.from_pylist([], schema))]))
+                _write(place.files, staged, itertools.count(), iter([score(leads.batch())]))
             with place.files.open_output_stream(posixpath.join(staged, MARKER)) as out:
                 out.write(json.dumps(about, indent=2, sort_keys=True).encode())
         return rows
-    except (pa.ArrowInvalid, OSError) as error:
-        raise BadDataset(f"{source} cannot be scored into {output}: {_first_line(error)}") from error
+    except (pa.ArrowException, OSError) as error:
+        raise BadDataset(f"{source} cannot be scored into {output}: {first_line(error)}") from error
 
 
 def scored_batch(
@@ -166,7 +99,7 @@ def scored_batch(
     scores, rows = compiled.score(batch), batch.num_rows
     label = contract.label.name
     columns: dict[str, Any] = {
-        contract.id.name: batch.column(contract.id.name).cast(pa.string()),
+        contract.id.name: batch.column(contract.id.name),
         "score": pa.array(scores.score),
         "probability": pa.array(scores.probability),
         "prediction": pa.array(scores.prediction),
@@ -179,67 +112,6 @@ def scored_batch(
     if label in batch.schema.names:
         columns[label] = batch.column(label)
     return pa.RecordBatch.from_pydict(columns)
-
-
-def _dataset(source: str, compiled: CompiledScorer, contract: Contract) -> Any:
-    """The Parquet files of a folder; words are read as dictionaries, which are looked up once per file."""
-    place = Place.of(source)
-    if not place.entries():
-        raise BadDataset(f"there are no Parquet files at {source}; name a folder that holds leads.")
-    words = {f.name for f in contract.fields if f.kind is Kind.CATEGORY and f.name in compiled.description.fields}
-    form = ds.ParquetFileFormat(read_options=ds.ParquetReadOptions(dictionary_columns=words))
-    try:
-        return ds.dataset(place.path, filesystem=place.files, format=form)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise BadDataset(f"{source} holds no Parquet files ({_first_line(error)}).") from error
-
-
-def _readers(leads: Any, schema: pa.Schema, rows: int, threads: int) -> list[Iterator[pa.RecordBatch]]:
-    """What reads each file; columns are decoded side by side where there are more threads than files."""
-    fragments = list(leads.get_fragments())
-    return [_batches(each, leads.filesystem, schema, rows, threads > len(fragments)) for each in fragments]
-
-
-def _batches(
-    fragment: Any, files: pafs.FileSystem, schema: pa.Schema, rows: int, use_threads: bool
-) -> Iterator[pa.RecordBatch]:
-    """Batches of a file, in a schema.
-
-    Arrow's scanner of a whole dataset holds whole row groups of several files decoded, whatever it is asked to read
-    ahead, and a file that reads beforehand (`pre_buffer`) all of its bytes. A column that a file lacks is null, and one
-    of another type is cast, as that scanner does.
-    """
-    there = fragment.physical_schema.names
-    held = [field for field in schema if field.name in there]
-    words = [field.name for field in held if pa.types.is_dictionary(field.type)]
-    with pq.ParquetFile(
-        fragment.path,
-        metadata=fragment.metadata,
-        filesystem=files,
-        read_dictionary=words,
-        buffer_size=READ_BYTES,
-        pre_buffer=False,
-    ) as file:
-        for batch in file.iter_batches(rows, columns=[field.name for field in held], use_threads=use_threads):
-            yield pa.RecordBatch.from_arrays([_as(batch, field) for field in schema], schema=schema)
-
-
-def _as(batch: pa.RecordBatch, field: pa.Field) -> pa.Array:
-    if field.name not in batch.schema.names:
-        return pa.nulls(batch.num_rows, field.type)
-    column = batch.column(field.name)
-    return column if column.type == field.type else column.cast(field.type)
-
-
-def _columns(schema: pa.Schema, compiled: CompiledScorer, contract: Contract) -> list[str]:
-    needed = list(dict.fromkeys([contract.id.name, *compiled.description.fields]))
-    missing = [name for name in needed if name not in schema.names]
-    if missing:
-        raise BadLead(
-            f"the leads lack {', '.join(missing)}, which the model and the contract {contract.name!r} need. Prepare "
-            "the leads by the contract, or serve a version of another feature set."
-        )
-    return needed + ([contract.label.name] if contract.label.name in schema.names else [])
 
 
 def _write_all(
@@ -275,7 +147,3 @@ def _write(files: pafs.FileSystem, folder: str, numbers: Iterator[int], batches:
                 if rows >= full:
                     break
     return rows
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:300]

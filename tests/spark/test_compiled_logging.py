@@ -24,7 +24,7 @@ from pipelines.tracking import LoggedModel, connect, log_model, register_model
 from serving.compiled import parity as parity_module
 from serving.compiled.artifact import NotCompiled, load_compiled
 from serving.compiled.errors import CannotCompile
-from serving.compiled.local import BadDataset
+from serving.compiled.places import BadDataset
 from serving.models import load_version
 from serving.ownership import NotOurs
 from serving.registry import resolve

@@ -111,6 +111,11 @@ def test_text_in_place_of_a_number_is_refused_before_anything_runs(leads, model,
         scored(text, model, VERSION, small)
 
 
+def test_an_id_that_is_no_text_and_no_whole_number_is_refused(leads, model, small):
+    with pytest.raises(UnfitLeads, match="LeadId is double, expected a string"):
+        scored(leads.withColumn("LeadId", leads["Seconds"]), model, VERSION, small)
+
+
 def test_whole_numbers_score_as_the_same_decimals(leads, model, small):
     whole = leads.selectExpr("LeadId", "City", "Seconds", "int(Visits) Visits")
     same = [

@@ -1,6 +1,7 @@
 """Scoring Parquet files without Spark: files of several threads, what is left after an error, memory."""
 
 import json
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from serving.compiled import local
-from serving.compiled.local import BadDataset, marker, score_dataset, scored_batch
+from serving.compiled.errors import BadLead
+from serving.compiled.local import marker, score_dataset, scored_batch
+from serving.compiled.places import BadDataset
 from serving.compiled.scorer import CompiledScorer
 from serving.registry import ResolvedVersion
 from tests.leads import small_contract
@@ -26,6 +29,13 @@ def write_leads(folder: Path, *sizes: int) -> None:
         seconds = pa.array(np.arange(size) % 3 * 0.1, pa.float64())
         leads = pa.table({"LeadId": ids, "Seconds": seconds, "City": pa.array(["Mumbai"] * size, pa.string())})
         pq.write_table(leads, folder / f"{number}.parquet")
+
+
+def write_file(folder: Path, name: str, **columns: pa.Array) -> None:
+    """A file of one lead of the score 40, with some columns of other types."""
+    folder.mkdir(exist_ok=True)
+    lead = {"LeadId": pa.array(["a"]), "Seconds": pa.array([3.0]), "City": pa.array(["Mumbai"])}
+    pq.write_table(pa.table({**lead, "Bought": pa.array([1], pa.int32()), **columns}), folder / name)
 
 
 @pytest.fixture
@@ -67,6 +77,52 @@ def test_files_without_leads_give_a_file_without_scores(score, tmp_path):
     (part,) = parts(tmp_path / "scores")
     assert pq.read_schema(part).names[:3] == ["LeadId", "score", "probability"]
     assert json.loads((tmp_path / "scores" / local.MARKER).read_text())["version"] == "3"
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        {"City": pa.nulls(1)},
+        {"Seconds": pa.nulls(1)},
+        {"Bought": pa.nulls(1)},
+        {"Seconds": pa.array([3], pa.int64())},
+        {"Seconds": pa.array([Decimal("3.00")])},
+        {"City": pa.array(["Mumbai"]).dictionary_encode()},
+        {"LeadId": pa.array([7])},
+    ],
+)
+@pytest.mark.parametrize("names", ["01", "10"])
+def test_files_may_differ_in_the_types_of_their_columns(score, tmp_path, column, names):
+    write_file(tmp_path / "leads", f"{names[0]}.parquet")
+    write_file(tmp_path / "leads", f"{names[1]}.parquet", **column)
+    assert score() == 2
+    written = pa.concat_tables([pq.read_table(part) for part in parts(tmp_path / "scores")])
+    assert written["score"].to_pylist() == [40.0, 40.0]
+    assert written.schema.field("LeadId").type == pa.string()
+    assert written.schema.field("Bought").type == pa.int32()
+
+
+@pytest.mark.parametrize(
+    ("column", "said"),
+    [
+        ({"Seconds": pa.array(["3"])}, "Seconds is string, expected a number"),
+        ({"City": pa.array([True])}, "City is bool, expected a string"),
+        ({"LeadId": pa.array([1e7])}, "LeadId is double, expected a string"),
+    ],
+)
+@pytest.mark.parametrize("name", ["0", "2"])
+def test_a_file_with_a_column_of_a_wrong_type_is_named(score, tmp_path, column, said, name):
+    write_file(tmp_path / "leads", "1.parquet")
+    write_file(tmp_path / "leads", f"{name}.parquet", **column)
+    with pytest.raises(BadLead, match=f"leads/{name}.parquet: .*{said}"):
+        score()
+
+
+def test_a_file_whose_label_cannot_be_read_as_that_of_the_others_is_named(score, tmp_path):
+    write_file(tmp_path / "leads", "0.parquet")
+    write_file(tmp_path / "leads", "1.parquet", Bought=pa.array(["won"]))
+    with pytest.raises(BadDataset, match=r"leads/1\.parquet cannot be read"):
+        score()
 
 
 def test_an_error_in_one_thread_ends_all_and_leaves_nothing(score, tmp_path, monkeypatch):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.compiled.local import Place
+from serving.compiled.places import Place
 from serving.replacing import NotReplaced, replacing
 
 
