@@ -9,13 +9,13 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import StringType, StructField, StructType
 
+from features.blanks import BLANKS
 from features.contract import Contract, CsvFormat
 from features.csv_bytes import Charset, charset_of
 from features.csv_checks import Header
 
 RAW, SOURCE, SHAPE, RECOVERED = "_raw", "_source", "_shape", "_recovered"
 _CORRUPT = "_corrupt"
-_WHITESPACE = " \t\r\n\f\v\u00a0\u202f\ufeff"
 _NO_SPLIT = "the row cannot be split into values"
 _OPEN_QUOTE = "a quote is not closed (set csv.multiline if values hold line breaks)"
 # Values in quotes keep their spaces here; they are trimmed as values later.
@@ -124,7 +124,7 @@ def answer(cell: Column, nulls: list[str]) -> Column:
 
 def trimmed(cell: Column) -> Column:
     """A cell without blanks (of all kinds) before and after; empty where it is null."""
-    return F.trim(F.coalesce(cell, F.lit("")), F.lit(_WHITESPACE))
+    return F.trim(F.coalesce(cell, F.lit("")), F.lit(BLANKS))
 
 
 def not_one_of(nulls: list[str], text: Column) -> Column:

@@ -32,7 +32,7 @@ NAME = "compiled"
 COMPARED = 100_000
 PACKAGES = ("mlflow", "numpy", "onnx", "onnxruntime", "pandas", "pyarrow", "pydantic")
 # Code that the model carries: these modules, and those of serving.compiled that loading and scoring need.
-CARRIED = ("features/errors.py", "serving/errors.py")
+CARRIED = ("features/blanks.py", "features/errors.py", "serving/errors.py")
 LEFT_OUT = (
     "artifact.py",
     "compiling.py",

@@ -8,6 +8,7 @@ from typing import Any
 
 import mlflow
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyspark.ml import PipelineModel
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -41,7 +42,7 @@ def ways_of_serving(
     `leads` are a sample of prepared ones with distinct ids, which is scored on the driver as well. By Spark: `batch`
     (score) and `stream` (the plan of the stream, on JSON events; it refuses a lead without any answer). By the compiled
     scorer, where the version has one: `compiled` (scores and grades), `compiled in Spark`, `compiled without Spark`,
-    `pyfunc` (mlflow models serve, batch UDFs) and `online` (serve, from JSON to JSON).
+    `pyfunc` (mlflow models serve, batch UDFs) and `online` (serve, from JSON to JSON; it refuses the same leads).
     """
     key = contract.id.name
     found = model.transform(leads)
@@ -51,22 +52,22 @@ def ways_of_serving(
     answered = {str(row[0]) for row in sent.select(key).collect()}
     arriving = kafka_arrivals(as_records(sent, contract))
     stream = version_plan(leads.sparkSession, arriving.schema, model, candidate, contract)(arriving)
+    heard = {lead: score for lead, score in reference.items() if lead in answered}
     batch = scores_of(scored(leads, model, candidate, contract), key, PROBABILITY)
     return [
         Parity("batch", *largest_difference(reference, batch)),
-        Parity(
-            "stream",
-            *largest_difference(
-                {lead: score for lead, score in reference.items() if lead in answered},
-                scores_of(stream, key, PROBABILITY),
-            ),
-        ),
-        *_compiled(candidate, model, leads, contract, reference),
+        Parity("stream", *largest_difference(heard, scores_of(stream, key, PROBABILITY))),
+        *_compiled(candidate, model, leads, contract, reference, heard),
     ]
 
 
 def _compiled(
-    candidate: ResolvedVersion, model: PipelineModel, leads: DataFrame, contract: Contract, reference: Scores
+    candidate: ResolvedVersion,
+    model: PipelineModel,
+    leads: DataFrame,
+    contract: Contract,
+    reference: Scores,
+    heard: Scores,
 ) -> Iterator[Parity]:
     """The ways that a compiled scorer serves by; a version that could not be compiled is served by Spark alone."""
     if candidate.tags.get(STATE) == DIFFERS:
@@ -82,8 +83,10 @@ def _compiled(
     lead = F.col(key).cast("string").alias(key)
     features = typed_features(leads.schema, scorer.description.fields, contract)
     table: pa.Table = leads.select(lead, *features).toArrow()
-    for way, score in {"compiled without Spark": _local, "pyfunc": _pyfunc, "online": _online}.items():
+    for way, score in {"compiled without Spark": _local, "pyfunc": _pyfunc}.items():
         yield Parity(way, *largest_difference(reference, score(candidate, scorer, table, contract)))
+    asked = table.filter(pc.is_in(table[key], pa.array(list(heard), pa.string())))
+    yield Parity("online", *largest_difference(heard, _online(candidate, scorer, asked, contract)))
 
 
 def _local(candidate: ResolvedVersion, scorer: CompiledScorer, leads: pa.Table, contract: Contract) -> Scores:
@@ -103,7 +106,7 @@ def _pyfunc(candidate: ResolvedVersion, scorer: CompiledScorer, leads: pa.Table,
 
 def _online(candidate: ResolvedVersion, scorer: CompiledScorer, leads: pa.Table, contract: Contract) -> Scores:
     """Answers of `serve`, without the connection; a request that it refuses has none."""
-    answers, rows = Online(Served(candidate, scorer), contract.id.name), leads.to_pylist()
+    answers, rows = Online(Served(candidate, scorer), contract), leads.to_pylist()
     found: dict[Any, float | None] = {}
     for start in range(0, len(rows), MOST_LEADS):
         code, said = answers.answer(json.dumps(rows[start : start + MOST_LEADS]).encode())

@@ -47,7 +47,7 @@ def serve(
         watch = None
         if not version.isdecimal():
             watch = Watch(named, lambda found: ready(found, first.work), first.version, every, journal.say)
-        online = Online(first, settings.contract().id.name, watch)
+        online = Online(first, settings.contract(), watch)
         place = listening.getsockname()
         journal.say("started", version=first.version.version, url=f"http://{place[0]}:{place[1]}/score")
         quiet = uvicorn.Config(app(online), log_level="warning", access_log=False)

@@ -2,6 +2,8 @@
 
 from features.errors import LeadScoringError
 
+UNANSWERED = "no feature was answered"
+
 
 class ServingError(LeadScoringError):
     """Base of the errors raised while versions are resolved, moved or served."""

@@ -17,6 +17,7 @@ from pyspark.sql.types import (
 from features.contract import Contract, Kind, LeadField
 from features.csv_rows import not_one_of, trimmed
 from features.csv_values import REASON, judged_rows, moment, sentence
+from serving.errors import UNANSWERED
 
 # What every source delivers (serving.sources); `events` takes it.
 ARRIVAL_COLUMNS = (
@@ -33,7 +34,6 @@ ARRIVAL_COLUMNS = (
 )
 # What `events` adds to the lead's own fields.
 EVENT_COLUMNS = ("event_id", "event_time", "origin", "position", "batch_date", "raw", "reason")
-UNANSWERED = "no feature was answered"
 EVENT_ID, EVENT_TIME = "event_id", "event_time"
 MOST_ID = 256
 _CORRUPT = "_corrupt"

@@ -9,12 +9,14 @@ import pyarrow as pa
 from fastapi import FastAPI, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from features.blanks import BLANKS
+from features.contract import Contract
 from serving.compiled.artifact import load_compiled
 from serving.compiled.errors import BadLead
 from serving.compiled.paths import refuse_unexplainable
 from serving.compiled.reasons import COLUMN
 from serving.compiled.scorer import CompiledScorer
-from serving.errors import ServingError, UnfitVersion
+from serving.errors import UNANSWERED, ServingError, UnfitVersion
 from serving.registry import ResolvedVersion
 from serving.runtime.watch import Served, Watch
 
@@ -56,8 +58,11 @@ def ready(version: ResolvedVersion, serving: CompiledScorer | None = None) -> Se
 class Online:
     """Answers requests by one version, and by the next one as soon as `watch` has it."""
 
-    def __init__(self, first: Served[CompiledScorer], id_field: str, watch: Watch[CompiledScorer] | None = None):
-        self._served, self._id, self._watch = first, id_field, watch
+    def __init__(
+        self, first: Served[CompiledScorer], contract: Contract, watch: Watch[CompiledScorer] | None = None
+    ) -> None:
+        self._served, self._id, self._watch = first, contract.id.name, watch
+        self._nulls = frozenset(word.strip() for word in contract.nulls)
         self.registry = CollectorRegistry()
         self._answers = Counter("answers", "Answers by HTTP status", ["code"], registry=self.registry)
         self._leads = Counter("leads", "Leads scored", registry=self.registry)
@@ -102,6 +107,10 @@ class Online:
             "registry": watch.unreachable if watch else "",
         }
 
+    def _is_answer(self, value: Any) -> bool:
+        """Whether a value is one that the stream would not take for null."""
+        return value is not None and not (isinstance(value, str) and value.strip(BLANKS) in self._nulls)
+
     def _scored(self, leads: list[Any], reasons: bool) -> list[dict[str, Any]]:
         served = self.served
         scorer, version = served.work, served.version.version
@@ -114,6 +123,8 @@ class Online:
                 scored = scorer.score_one(answered)
             except BadLead as error:
                 raise BadRequest(f"{_place(number, leads)}{error}") from None
+            if not any(self._is_answer(value) for value in answered.values()):
+                raise BadRequest(f"{_place(number, leads)}{UNANSWERED}; the stream refuses such a lead as well.")
             known = {self._id: lead[self._id]} if self._id in lead else {}
             found.append({**known, **scored, "model_version": version})
             answers.append(answered)

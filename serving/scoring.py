@@ -19,10 +19,11 @@ from pyspark.sql.types import (
     VarcharType,
 )
 
+from features.blanks import BLANKS
 from features.contract import Contract, Kind
 from features.stages import GRADE, served_probability
-from serving.errors import ServingError
-from serving.events import UNANSWERED, all_null
+from serving.errors import UNANSWERED, ServingError
+from serving.events import all_null
 from serving.registry import ResolvedVersion
 from serving.slots import slots
 from serving.stages import columns_of, flat
@@ -61,7 +62,7 @@ def scored(leads: DataFrame, model: PipelineModel, version: ResolvedVersion, con
     `model_version` (int), `scored_at` (timestamp: when the query or micro-batch began) and the contract's label
     where `leads` carry it. UnfitLeads names every missing or ill-typed column.
     """
-    features = typed_features(leads.schema, input_columns(model), contract)
+    features = typed_features(leads.schema, input_columns(model), contract, trim=True)
     label = [contract.label.name] if contract.label.name in leads.columns else []
     lead = F.col(contract.id.name).cast("string").alias(contract.id.name)
     # Only what is needed goes in: a column named like one of the model's own would end the query.
@@ -181,9 +182,10 @@ def _columns(stage: Transformer, params: Sequence[str]) -> list[str]:
     return [name for value in values for name in ([value] if isinstance(value, str) else value) if name]
 
 
-def typed_features(schema: StructType, names: Sequence[str], contract: Contract) -> list[Column]:
+def typed_features(schema: StructType, names: Sequence[str], contract: Contract, trim: bool = False) -> list[Column]:
     """The model's input columns, cast to what the contract's kinds mean: numeric double, category string.
 
+    With `trim` strings lose the blanks around them; events have none, and the compiled scorer sees to them itself.
     UnfitLeads names every missing column and every one, the id's included, of a type that does not fit.
     """
     found = {field.name: field.dataType for field in schema.fields}
@@ -202,7 +204,14 @@ def typed_features(schema: StructType, names: Sequence[str], contract: Contract)
     }
     if wrong:
         raise UnfitLeads(wrong_types(wrong, numeric, contract))
-    return [F.col(name).cast("double" if name in numeric else "string").alias(name) for name in names]
+    return [
+        F.col(name).cast("double").alias(name) if name in numeric else _text(name, trim).alias(name) for name in names
+    ]
+
+
+def _text(name: str, trim: bool) -> Column:
+    text = F.col(name).cast("string")
+    return F.trim(text, F.lit(BLANKS)) if trim else text
 
 
 def wrong_types(found: Mapping[str, str], numeric: Collection[str], contract: Contract) -> str:

@@ -6,9 +6,11 @@ from numbers import Real
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from features.blanks import BLANKS
 from serving.compiled.description import CategoryInput, Description, NumericInput
 from serving.compiled.encoding import as_doubles
 from serving.compiled.errors import BadLead
@@ -53,7 +55,9 @@ def _fault(value: Any, source: NumericInput | CategoryInput) -> str | None:
     if isinstance(source, CategoryInput):
         if not isinstance(value, str):
             return f"{source.name} is {_shown(value)}, expected text or null"
-        return None if len(value) <= source.max_length else _too_long(source, len(value))
+        if len(value) <= source.max_length or len(value.strip(BLANKS)) <= source.max_length:
+            return None
+        return _too_long(source, len(value))
     if type(value) not in (float, int) and (isinstance(value, bool) or not isinstance(value, Real)):
         return f"{source.name} is {_shown(value)}, expected a number or null"
     try:
@@ -69,7 +73,10 @@ def _column_fault(column: pa.ChunkedArray, source: NumericInput | CategoryInput)
     if pa.types.is_null(column.type):
         return None
     if isinstance(source, CategoryInput):
-        lengths = pc.fill_null(pc.utf8_length(column.cast(pa.string())), 0).to_numpy()
+        words = column.cast(pa.string())
+        lengths = _lengths(words)
+        if (lengths > source.max_length).any():
+            lengths = _lengths(pc.utf8_trim(words, BLANKS))
         row = int(lengths.argmax()) if len(lengths) else 0
         too_long = len(lengths) and lengths[row] > source.max_length
         return f"row {row}: {_too_long(source, int(lengths[row]))}" if too_long else None
@@ -79,6 +86,10 @@ def _column_fault(column: pa.ChunkedArray, source: NumericInput | CategoryInput)
         return None
     row = int(outside.argmax())
     return f"row {row}: {_out_of_range(source, float(numbers[row]))}"
+
+
+def _lengths(words: pa.ChunkedArray) -> npt.NDArray[Any]:
+    return np.asarray(pc.fill_null(pc.utf8_length(words), 0).to_numpy())
 
 
 def _too_long(source: CategoryInput, length: int) -> str:

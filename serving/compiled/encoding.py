@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from features.blanks import BLANKS
 from serving.compiled.description import CategoryInput, Description, Floats, NumericInput
 from serving.compiled.errors import BadLead
 from serving.compiled.layout import InputColumns, Layout, code_count
@@ -71,9 +72,9 @@ def one_row(lead: Mapping[str, Any], description: Description, layout: Layout, i
         source = description.inputs[place.index]
         value = lead[source.name]
         if place.hot is not None:
-            out[0, place.hot[index[source.name].get(value, -1)]] = 1.0
+            out[0, place.hot[_code(value, index[source.name])]] = 1.0
         elif isinstance(source, CategoryInput):
-            out[0, place.first : place.last] = place.table[index[source.name].get(value, -1)]  # type: ignore[index]
+            out[0, place.first : place.last] = place.table[_code(value, index[source.name])]  # type: ignore[index]
         elif place.table is not None:
             code = -1
             if value is not None or source.fill is not None:
@@ -88,7 +89,19 @@ def one_row(lead: Mapping[str, Any], description: Description, layout: Layout, i
 def word_index(description: Description) -> WordIndex:
     """Code of each known word by field, for one lead at a time; any other word has the code -1, the last one."""
     words = [i for i in description.inputs if isinstance(i, CategoryInput)]
-    return {i.name: {label: code for code, label in enumerate(i.labels)} for i in words}
+    return {i.name: {label: code for code, label in enumerate(_labels(i)) if label is not None} for i in words}
+
+
+def _code(word: str | None, known: Mapping[Any, int]) -> int:
+    code = known.get(word)
+    if code is None:
+        code = -1 if word is None else known.get(word.strip(BLANKS), -1)
+    return code
+
+
+def _labels(source: CategoryInput) -> list[str | None]:
+    """Known words; None for one with blanks around it, which no word is once its own are gone."""
+    return [label if label == label.strip(BLANKS) else None for label in source.labels]
 
 
 def _values(
@@ -115,7 +128,7 @@ def as_doubles(numbers: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArra
 
 
 def word_codes(array: pa.Array, source: CategoryInput) -> Codes:
-    """Code of each word of a column; missing and unknown words have the last code."""
+    """Code of each word of a column, without blanks around it; missing and unknown words have the last code."""
     other = len(source.labels)
     if pa.types.is_dictionary(array.type):
         of_word = np.append(word_codes(array.dictionary, source), other)
@@ -127,9 +140,17 @@ def word_codes(array: pa.Array, source: CategoryInput) -> Codes:
         array = array.cast(pa.string())
     elif not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)):
         raise BadLead(f"{source.name} is {kind}, expected a string; cast it, or prepare the leads by the contract.")
-    known = pa.array(source.labels, array.type)
-    found = pc.index_in(array, value_set=known, skip_nulls=True)
+    found = _found(array, source)
+    if found.null_count > array.null_count:
+        # A known word has no blanks around it: the others alone are looked up without theirs.
+        unknown = pc.and_(pc.is_null(found), pc.is_valid(array))
+        words = pc.utf8_trim(array.filter(unknown).cast(pa.string()), BLANKS)
+        found = pc.replace_with_mask(found, unknown, _found(words, source))
     return pc.fill_null(found, other).to_numpy(zero_copy_only=False).astype(np.int64)
+
+
+def _found(words: pa.Array, source: CategoryInput) -> pa.Array:
+    return pc.index_in(words, value_set=pa.array(_labels(source), words.type), skip_nulls=True)
 
 
 def _numbers(array: pa.Array, name: str) -> Floats:

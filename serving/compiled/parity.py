@@ -13,6 +13,8 @@ from pyspark.ml.functions import vector_to_array
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from features.blanks import BLANKS
+from serving.compiled.description import CategoryInput
 from serving.compiled.in_spark import Shipped, ship
 from serving.compiled.scorer import CompiledScorer
 
@@ -20,6 +22,7 @@ TOLERANCE = 1e-6
 SHOWN = 5
 # Columns that hold what Spark gave.
 PROBABILITY, GRADE = "__spark_probability", "__spark_grade"
+LEAD = "__lead"
 
 
 @dataclass(frozen=True)
@@ -39,13 +42,18 @@ class Parity:
 
 
 def parity(model: PipelineModel, compiled: CompiledScorer, leads: DataFrame, tolerance: float = TOLERANCE) -> Parity:
-    """Score leads by both, and compare; `leads` carry the model's fields as prepared leads do."""
+    """Score leads by both, and compare; `leads` carry the model's fields as prepared leads do.
+
+    Spark gets words without the blanks around them, as `serving.scoring.scored` gives them to it.
+    """
     names = compiled.description.fields
-    scored = model.transform(leads.select(*names))
+    words = {i.name for i in compiled.description.inputs if isinstance(i, CategoryInput)}
+    given = [F.trim(F.col(name), F.lit(BLANKS)).alias(name) if name in words else F.col(name) for name in names]
+    scored = model.transform(leads.select(*given, F.struct(*names).alias(LEAD)))
     # An uncalibrated model serves the forest's own probability.
     served = F.col("calibrated") if "calibrated" in scored.columns else vector_to_array(F.col("probability"))[1]
     grade = F.col("grade") if "grade" in scored.columns else F.lit(None).cast("string")
-    both = scored.select(*names, served.alias(PROBABILITY), grade.alias(GRADE))
+    both = scored.select(f"{LEAD}.*", served.alias(PROBABILITY), grade.alias(GRADE))
     shipped = ship(leads.sparkSession, compiled)
     parts = both.mapInArrow(_comparing(shipped, names), "rows long, gap double, grades long, worst string").collect()
     return _summed([part.asDict() for part in parts], tolerance)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from features.blanks import BLANKS
 from serving.compiled.description import Floats
 from serving.compiled.explaining import Explained
 
@@ -64,7 +65,8 @@ def shown(value: Any, unit: str = "") -> str | None:
     if value is None or value != value:
         return None
     if isinstance(value, str):
-        return value if len(value) <= LONGEST else f"{value[: LONGEST - 3]}..."
+        word = value.strip(BLANKS)
+        return word if len(word) <= LONGEST else f"{word[: LONGEST - 3]}..."
     number = f"{float(value):,.2f}"
     number = number.rstrip("0").rstrip(".") if "." in number else number
     return f"{number} {unit}".rstrip()

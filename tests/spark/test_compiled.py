@@ -10,6 +10,7 @@ from pyspark.ml import Pipeline, PipelineModel
 from pyspark.ml.classification import GBTClassifier, LogisticRegression
 from pyspark.ml.feature import Bucketizer, StringIndexer, VectorAssembler
 from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
 
 from features.ingest import read_leads
 from features.stages import ForestParams, encoder_stages, pipeline
@@ -134,6 +135,21 @@ def test_batches_of_leads_score_as_the_spark_pipeline_does(spark, graded, compil
     theirs = scored(leads, plain, VERSION, small_contract())
     assert sorted(ours.select(*shared).collect()) == sorted(theirs.select(*shared).collect())
     assert {f.name: f.dataType for f in theirs.schema}.items() <= {f.name: f.dataType for f in ours.schema}.items()
+
+
+def test_words_with_blanks_around_them_score_as_without(spark, graded, compiled):
+    leads = small_leads(spark, 60)
+    padded = leads.withColumn("City", F.concat(F.lit(" \u00a0"), "City", F.lit("\t ")))
+    plans = [
+        plan
+        for frame in (leads, padded)
+        for plan in (
+            scored(frame, graded, VERSION, small_contract()),
+            scored_by_compiled(frame, compiled, VERSION, small_contract()),
+        )
+    ]
+    found = [plan.orderBy("LeadId").select("score", "grade").collect() for plan in plans]
+    assert all(each == found[0] for each in found)
 
 
 def test_compiled_scoring_names_missing_columns_before_anything_runs(spark, compiled):

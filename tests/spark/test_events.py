@@ -11,7 +11,8 @@ from pyspark.sql import Row, SparkSession
 from features.contract import Contract
 from features.contract_file import parse_yaml
 from features.ingest import read_leads
-from serving.events import UNANSWERED, all_null, event_schema, events
+from serving.errors import UNANSWERED
+from serving.events import all_null, event_schema, events
 from serving.registry import ResolvedVersion
 from serving.scoring import NO_SCORE, SCORED_COLUMNS, scored_events
 from serving.sources import no_events

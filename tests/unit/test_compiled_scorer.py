@@ -10,8 +10,9 @@ import pytest
 
 from pipelines.compiled import carried_code
 from serving.compiled.calibrating import calibrated, grade_codes
-from serving.compiled.description import Calibration, Grades
-from serving.compiled.encoding import as_doubles
+from serving.compiled.checks import checked_batch
+from serving.compiled.description import Calibration, CategoryInput, Grades
+from serving.compiled.encoding import as_doubles, word_codes
 from serving.compiled.errors import BadLead, CompiledUnreadable
 from serving.compiled.scorer import CompiledScorer, packed, unpacked
 from tests.trees import TENTH, by_hand
@@ -38,7 +39,7 @@ def leads(seconds: list, cities: list) -> pa.Table:
         (None, "Mumbai", 0.4),
         (NAN, None, 0.4),
         (-INF, "Atlantis", 0.2),
-        (INF, "Pune ", 0.4),
+        (INF, "Pune ", 0.9),
     ],
 )
 def test_a_lead_falls_to_the_leaf_that_the_tree_sends_it_to(scorer, seconds, city, expected):
@@ -61,6 +62,25 @@ def test_a_decimal_is_the_double_of_its_digits(places):
     decimals = [Decimal(number).scaleb(-places) for number in range(-999, 99_999, 37)]
     found = as_doubles(pa.array(decimals, pa.decimal128(18, places)))
     assert found.to_pylist() == [float(str(d)) for d in decimals]
+
+
+@pytest.mark.parametrize("word", ["Pune ", " Pune", "\tPune\u00a0\n", "\ufeffPune"])
+def test_blanks_around_a_word_count_for_nothing(scorer, word):
+    table = leads([1.0, 1.0], [word, None])
+    coded = table.set_column(1, "City", table["City"].dictionary_encode())
+    assert scorer.score(table).probability.tolist() == scorer.score(coded).probability.tolist() == [0.9, 0.4]
+    assert scorer.score_one({"Seconds": 1.0, "City": word})["probability"] == 0.9
+
+
+def test_a_word_that_is_known_with_blanks_is_not_met_without_them():
+    source = CategoryInput(name="City", labels=("Mumbai ", "Pune"), slots=3)
+    assert word_codes(pa.array(["Mumbai ", "Mumbai", " Pune"]), source).tolist() == [2, 2, 1]
+
+
+def test_blanks_around_a_word_do_not_make_it_too_long(scorer):
+    word = f"Pune{' ' * 30}"
+    assert scorer.score_one({"Seconds": 1.0, "City": word})["probability"] == 0.9
+    checked_batch(leads([1.0], [word]), scorer.description)
 
 
 def test_an_empty_batch_gives_no_scores(scorer):

@@ -31,8 +31,8 @@ def lead(fields):
 
 
 @pytest.fixture
-def online(fields):
-    return Online(Served(version(3), a_stump(fields)), ID)
+def online(fields, contract):
+    return Online(Served(version(3), a_stump(fields)), contract)
 
 
 def asked(online, body, **options):
@@ -71,6 +71,12 @@ def test_a_lead_that_the_contract_refuses_is_named_and_answered_with_400(online,
     assert (code, said in answer["error"]) == (400, True), answer
 
 
+@pytest.mark.parametrize("city", [None, "", "Select", " Select\u00a0"])
+def test_a_lead_without_any_answer_is_refused_as_in_the_stream(online, fields, city):
+    code, answer = asked(online, dict.fromkeys((f.name for f in fields), None) | {"City": city, ID: "a1"})
+    assert (code, answer["error"][:23]) == (400, "no feature was answered")
+
+
 def test_the_refused_lead_of_a_list_is_named_by_its_place(online, lead):
     code, answer = asked(online, [lead, lead | {"City": 5}])
     assert (code, answer["error"][:8]) == (400, "lead 1: ")
@@ -95,24 +101,24 @@ def test_answers_are_counted_by_status(online, lead):
     assert 'answers_total{code="400"} 1.0' in said
 
 
-def test_a_promoted_version_answers_the_next_request(fields, lead):
+def test_a_promoted_version_answers_the_next_request(fields, lead, contract):
     def new(named):
         return Served(named, a_stump(fields, high=0.5))
 
     watch = Watch(lambda: version(4), new, version(3), 1, lambda *a, **k: None)
-    online = Online(Served(version(3), a_stump(fields)), ID, watch)
+    online = Online(Served(version(3), a_stump(fields)), contract, watch)
     assert asked(online, lead)[1]["model_version"] == 3
     watch.look()
     assert asked(online, lead)[1]["model_version"] == 4
     assert asked(online, lead)[1]["probability"] == 0.5
 
 
-def test_a_refused_version_is_visible_and_the_last_one_answers(fields, lead):
+def test_a_refused_version_is_visible_and_the_last_one_answers(fields, lead, contract):
     def broken(named):
         raise UnfitVersion("gives nan")
 
     watch = Watch(lambda: version(4), broken, version(3), 1, lambda *a, **k: None)
-    online = Online(Served(version(3), a_stump(fields)), ID, watch)
+    online = Online(Served(version(3), a_stump(fields)), contract, watch)
     watch.look()
     assert asked(online, lead)[1]["model_version"] == 3
     assert online.status()["refused"] == {"version": 4, "reason": "gives nan"}
