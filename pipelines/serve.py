@@ -21,6 +21,8 @@ from serving.runtime.journal import Journal, LogTo
 from serving.runtime.watch import Watch, await_registry
 
 PORT = 5001
+# How long requests may still take after SIGTERM; a body that does not arrive is given up sooner (serving.online).
+GRACE_S = 10
 
 
 def serve(
@@ -47,10 +49,10 @@ def serve(
         watch = None
         if not version.isdecimal():
             watch = Watch(named, lambda found: ready(found, first.work), first.version, every, journal.say)
-        online = Online(first, settings.contract(), watch)
+        online = Online(first, settings.contract(), watch, journal.say)
         place = listening.getsockname()
         journal.say("started", version=first.version.version, url=f"http://{place[0]}:{place[1]}/score")
-        quiet = uvicorn.Config(app(online), log_level="warning", access_log=False)
+        quiet = uvicorn.Config(app(online), log_level="warning", access_log=False, timeout_graceful_shutdown=GRACE_S)
         # uvicorn ends in good order, and then raises the signal once more.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: None)

@@ -1,13 +1,15 @@
 """Single leads over HTTP by the compiled scorer: FastAPI without pandas, and a promotion without a restart."""
 
+import asyncio
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pyarrow as pa
 from fastapi import FastAPI, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from starlette.requests import ClientDisconnect
 
 from features.blanks import BLANKS
 from features.contract import Contract
@@ -18,9 +20,10 @@ from serving.compiled.reasons import COLUMN
 from serving.compiled.scorer import CompiledScorer
 from serving.errors import UNANSWERED, ServingError, UnfitVersion
 from serving.registry import ResolvedVersion
-from serving.runtime.watch import Served, Watch
+from serving.runtime.watch import Served, Watch, one_line
 
 MOST_LEADS, MOST_BYTES = 1000, 4 * 2**20
+BODY_S = 5.0  # how long a body may take to arrive
 BUCKETS_S = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.1, 1.0)
 
 
@@ -56,12 +59,16 @@ def ready(version: ResolvedVersion, serving: CompiledScorer | None = None) -> Se
 
 
 class Online:
-    """Answers requests by one version, and by the next one as soon as `watch` has it."""
+    """Answers requests by one version, and by the next one as soon as `watch` has it; `say` hears of faults."""
 
     def __init__(
-        self, first: Served[CompiledScorer], contract: Contract, watch: Watch[CompiledScorer] | None = None
+        self,
+        first: Served[CompiledScorer],
+        contract: Contract,
+        watch: Watch[CompiledScorer] | None = None,
+        say: Callable[..., None] = lambda event, **fields: None,
     ) -> None:
-        self._served, self._id, self._watch = first, contract.id.name, watch
+        self._served, self._id, self._watch, self._say = first, contract.id.name, watch, say
         self._nulls = frozenset(word.strip() for word in contract.nulls)
         self.registry = CollectorRegistry()
         self._answers = Counter("answers", "Answers by HTTP status", ["code"], registry=self.registry)
@@ -81,19 +88,15 @@ class Online:
     def answer(self, body: bytes, reasons: bool = False) -> tuple[int, bytes]:
         """HTTP status and JSON for the body of a request: a lead, or a list of at most 1,000."""
         start = time.perf_counter()
-        code, said = 200, None
-        try:
-            asked = _parsed(body)
-            leads = asked if isinstance(asked, list) else [asked]
-            found = self._scored(leads, reasons)
-            self._leads.inc(len(leads))
-            said = found if isinstance(asked, list) else found[0]
-        except ServingError as error:
-            code = error.code if isinstance(error, BadRequest) else 400
-            said = {"error": str(error)}
+        code, said = self._answered(body, reasons)
         self._answers.labels(code).inc()
         self._seconds.observe(time.perf_counter() - start)
-        return code, json.dumps(said).encode()
+        return code, said
+
+    def refuse(self, refusal: BadRequest) -> tuple[int, bytes]:
+        """The same for a request whose body did not arrive as it should."""
+        self._answers.labels(refusal.code).inc()
+        return _refusal(refusal.code, str(refusal))
 
     def status(self) -> dict[str, Any]:
         """Which version serves, which one was refused and why, and whether the registry answers."""
@@ -106,6 +109,22 @@ class Online:
             "refused": {"version": refused.version, "reason": refused.reason} if refused else None,
             "registry": watch.unreachable if watch else "",
         }
+
+    def _answered(self, body: bytes, reasons: bool) -> tuple[int, bytes]:
+        try:
+            asked = _parsed(body)
+            leads = asked if isinstance(asked, list) else [asked]
+            found = self._scored(leads, reasons)
+            said = json.dumps(found if isinstance(asked, list) else found[0]).encode()
+            self._leads.inc(len(leads))
+            return 200, said
+        except RecursionError:
+            return _refusal(400, "the body is nested too deeply; a lead is an object of numbers and texts.")
+        except ServingError as error:
+            return _refusal(error.code if isinstance(error, BadRequest) else 400, str(error))
+        except Exception as error:  # a fault of ours ends no server
+            self._say("failed", error=f"{type(error).__name__}: {one_line(error)}")
+            return _refusal(500, "the leads could not be scored; the log of the server says why.")
 
     def _is_answer(self, value: Any) -> bool:
         """Whether a value is one that the stream would not take for null."""
@@ -143,12 +162,12 @@ def app(online: Online) -> FastAPI:
     @made.post("/score")
     async def score(request: Request) -> Response:
         asked = request.query_params.get("reasons", "false").lower() == "true"
-        body = b""
-        async for part in request.stream():
-            body += part
-            if len(body) > MOST_BYTES:
-                refusal = {"error": f"the body is larger than {MOST_BYTES // 2**20} MiB; send fewer leads at a time."}
-                return _json(413, json.dumps(refusal).encode())
+        try:
+            body = await _body(request)
+        except BadRequest as refusal:
+            return _json(*online.refuse(refusal))
+        except ClientDisconnect:
+            return Response()  # nobody is there to read it
         return _json(*online.answer(body, asked))
 
     @made.get("/healthz")
@@ -165,6 +184,25 @@ def app(online: Online) -> FastAPI:
         return Response(generate_latest(online.registry), media_type=CONTENT_TYPE_LATEST)
 
     return made
+
+
+async def _body(request: Request) -> bytes:
+    """A body; BadRequest where it is too large or takes too long to arrive."""
+    body = bytearray()
+    try:
+        async with asyncio.timeout(BODY_S):
+            async for part in request.stream():
+                body += part
+                if len(body) > MOST_BYTES:
+                    said = f"the body is larger than {MOST_BYTES // 2**20} MiB; send fewer leads at a time."
+                    raise BadRequest(said, 413)
+    except TimeoutError:
+        raise BadRequest(f"the body did not arrive within {BODY_S:g} s; send the request again.", 408) from None
+    return bytes(body)
+
+
+def _refusal(code: int, said: str) -> tuple[int, bytes]:
+    return code, json.dumps({"error": said}).encode()
 
 
 def _json(code: int, body: bytes) -> Response:

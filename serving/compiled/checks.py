@@ -55,6 +55,8 @@ def _fault(value: Any, source: NumericInput | CategoryInput) -> str | None:
     if isinstance(source, CategoryInput):
         if not isinstance(value, str):
             return f"{source.name} is {_shown(value)}, expected text or null"
+        if not value.isascii() and not _is_unicode(value):
+            return f"{source.name} is {_shown(value)}, expected text of whole characters or null"
         if len(value) <= source.max_length or len(value.strip(BLANKS)) <= source.max_length:
             return None
         return _too_long(source, len(value))
@@ -86,6 +88,15 @@ def _column_fault(column: pa.ChunkedArray, source: NumericInput | CategoryInput)
         return None
     row = int(outside.argmax())
     return f"row {row}: {_out_of_range(source, float(numbers[row]))}"
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether a text holds no half of a surrogate pair, which JSON may bring."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _lengths(words: pa.ChunkedArray) -> npt.NDArray[Any]:

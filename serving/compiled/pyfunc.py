@@ -65,6 +65,8 @@ def _table(leads: pd.DataFrame) -> pa.Table:
         return pa.Table.from_pandas(leads, preserve_index=False)
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
         raise BadLead(f"the leads hold values of mixed types: {error}.") from None
+    except UnicodeEncodeError as error:
+        raise BadLead(f"the leads hold a text that is not of whole characters: {error.object[:40]!r}.") from None
 
 
 def _records(leads: pd.DataFrame) -> list[dict[str, Any]]:

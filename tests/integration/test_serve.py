@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from urllib.parse import urlsplit
 
 import mlflow
 import pandas as pd
@@ -77,6 +78,22 @@ def test_a_lead_is_answered_a_promotion_taken_up_and_sigterm_obeyed(registry):
         assert (ready.status_code, ready.json()["version"]) == (200, 2)
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_half_a_request_does_not_keep_it_from_ending(registry):
+    process = serving(registry[0], "--port", "0")
+    try:
+        url = urlsplit(json.loads(process.stdout.readline())["url"])
+        with socket.create_connection((url.hostname, url.port)) as client:
+            client.sendall(b"POST /score HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+            assert requests.get(f"http://{url.netloc}/healthz", timeout=30).status_code == 200
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(30) == 0
+            assert client.recv(100).startswith(b"HTTP/1.1 408 ")
+        assert process.stderr.read() == ""
     finally:
         process.kill()
         process.wait()

@@ -5,8 +5,10 @@ import sys
 from decimal import Decimal
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
+from mlflow.exceptions import MlflowException
 
 from pipelines.compiled import carried_code
 from serving.compiled.calibrating import calibrated, grade_codes
@@ -14,6 +16,7 @@ from serving.compiled.checks import checked_batch
 from serving.compiled.description import Calibration, CategoryInput, Grades
 from serving.compiled.encoding import as_doubles, word_codes
 from serving.compiled.errors import BadLead, CompiledUnreadable
+from serving.compiled.pyfunc import FEW, CompiledModel
 from serving.compiled.scorer import CompiledScorer, packed, unpacked
 from tests.trees import TENTH, by_hand
 
@@ -113,6 +116,15 @@ def test_a_score_is_in_percent_with_one_decimal(scorer):
 def test_a_lead_outside_the_contract_is_refused_with_its_fault(scorer, lead, said):
     with pytest.raises(BadLead, match=said):
         scorer.score_one(lead)
+
+
+@pytest.mark.parametrize("rows", [1, FEW + 1])
+def test_half_a_character_is_a_bad_request_to_mlflow(scorer, rows):
+    model = CompiledModel()
+    model.scorer = scorer
+    with pytest.raises(MlflowException, match=r"'\\ud800'") as refused:
+        model.predict(None, pd.DataFrame({"Seconds": [1.0] * rows, "City": ["\ud800"] * rows}))
+    assert refused.value.error_code == "BAD_REQUEST"
 
 
 def test_calibration_is_exact_on_a_boundary_straight_between_and_level_outside():

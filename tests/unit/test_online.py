@@ -1,5 +1,6 @@
 """Single leads by the compiled scorer: answers, refusals, and a version that takes over between two requests."""
 
+import asyncio
 import json
 
 import pytest
@@ -8,7 +9,7 @@ from prometheus_client import generate_latest
 from features.contract import Kind
 from serving import online as module
 from serving.errors import UnfitVersion
-from serving.online import MOST_LEADS, Online, OtherFields, ready
+from serving.online import MOST_LEADS, Online, OtherFields, app, ready
 from serving.registry import ResolvedVersion
 from serving.runtime.watch import Served, Watch
 from tests.forests import a_stump
@@ -87,6 +88,57 @@ def test_a_body_that_is_no_lead_is_answered_with_400(online, body):
     code, answer = asked(online, body)
     assert code == 400
     assert answer["error"]
+
+
+@pytest.mark.parametrize("body", [b"[" * 100_000, b'{"City":' * 500 + b"1" + b"}" * 500])
+def test_a_body_that_is_nested_deeply_is_answered_with_400(online, body):
+    assert asked(online, body)[0] == 400
+
+
+@pytest.mark.parametrize("reasons", [False, True])
+def test_half_a_character_is_no_text(online, lead, reasons):
+    code, answer = asked(online, lead | {"City": "\ud800"}, reasons=reasons)
+    assert (code, "City is '\\ud800' (str), expected text" in answer["error"]) == (400, True), answer
+
+
+def test_a_fault_of_ours_is_answered_with_500_counted_and_told_in_one_line(fields, lead, contract, monkeypatch):
+    said = []
+    online = Online(
+        Served(version(3), a_stump(fields)), contract, say=lambda event, **told: said.append((event, told["error"]))
+    )
+    monkeypatch.setattr("tests.forests.CompiledScorer.score_one", lambda self, lead: 1 / 0)
+    code, answer = asked(online, lead)
+    assert (code, "the log" in answer["error"]) == (500, True)
+    assert said == [("failed", "ZeroDivisionError: division by zero")]
+    assert 'answers_total{code="500"} 1.0' in generate_latest(online.registry).decode()
+
+
+def sent(online, *messages) -> list[dict]:
+    """What the app sends to a request of which these messages arrive, and then nothing more."""
+    arriving, found = list(messages), []
+
+    async def receive() -> dict:
+        return arriving.pop(0) if arriving else await asyncio.Event().wait()
+
+    async def send(message: dict) -> None:
+        found.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/score", "query_string": b"", "headers": []}
+    asyncio.run(app(online)(scope, receive, send))
+    return found
+
+
+def test_a_body_that_does_not_arrive_is_answered_with_408(online, monkeypatch):
+    monkeypatch.setattr(module, "BODY_S", 0.01)
+    answer = sent(online, {"type": "http.request", "body": b"{", "more_body": True})
+    assert answer[0]["status"] == 408
+    assert b"did not arrive" in answer[1]["body"]
+    assert 'answers_total{code="408"} 1.0' in generate_latest(online.registry).decode()
+
+
+def test_a_client_that_goes_away_leaves_no_trace(online):
+    sent(online, {"type": "http.request", "body": b"{", "more_body": True}, {"type": "http.disconnect"})
+    assert "answers_total{" not in generate_latest(online.registry).decode()
 
 
 def test_too_many_leads_at_once_are_answered_with_413(online):
