@@ -1,6 +1,7 @@
 """score: score a file or folder of leads in one go, by the model version that is in Production."""
 
 import os
+import re
 import time
 from dataclasses import dataclass
 from enum import StrEnum
@@ -22,7 +23,7 @@ from pipelines.tracking import connect, tracked_run
 from serving.compiled.artifact import has_compiled, load_compiled, load_explaining
 from serving.compiled.in_spark import scored_by_compiled
 from serving.compiled.local import marker, score_dataset
-from serving.compiled.places import full_uri
+from serving.compiled.places import Place, full_uri
 from serving.models import load_version
 from serving.ownership import absolute, read_marker, write_marker
 from serving.registry import ResolvedVersion, resolve
@@ -120,7 +121,7 @@ def run_score(
     asked["reasons"] = reasons
     with tracked_run(settings, "score", asked) as run:
         start, storage = time.monotonic(), Storage(spark)
-        _refuse_nested(source, target)
+        _refuse_nested(source, target, _lies_in(source, target) or _lies_in(target, source))
         _refuse_taken(target, read_marker(storage, target, KIND) is not None, overwrite)
         contract = settings.contract()
         frame, quarantined = _read(spark, source, contract)
@@ -147,8 +148,8 @@ def run_score_locally(
     asked = {"input": source, "output": target, "overwrite": overwrite, "version": version, "engine": "local"}
     asked["reasons"] = reasons
     with tracked_run(settings, "score", asked) as run:
-        start = time.monotonic()
-        _refuse_nested(source, target)
+        start, read, written = time.monotonic(), Place.of(source), Place.of_output(target)
+        _refuse_nested(source, target, read.lies_in(written) or written.lies_in(read))
         _refuse_taken(target, marker(target, KIND) is not None, overwrite)
         resolved = resolve(connect(settings), settings.model_name, version)
         scorer, threads = load_explaining(resolved) if reasons else load_compiled(resolved), os.cpu_count() or 1
@@ -182,9 +183,15 @@ def _log(version: ResolvedVersion, metrics: dict[str, float]) -> None:
     mlflow.log_metrics(metrics)
 
 
-def _refuse_nested(source: str, target: str) -> None:
-    if f"{source}/".startswith(f"{target}/") or f"{target}/".startswith(f"{source}/"):
+def _refuse_nested(source: str, target: str, nested: bool) -> None:
+    if nested:
         raise OutputTaken(f"input {source} and output {target} lie inside one another; name folders beside each other.")
+
+
+def _lies_in(inner: str, outer: str) -> bool:
+    """Whether an absolute URI is another one or within it; s3: and s3a: name the same store."""
+    one, other = (f"{re.sub('^s3[an]:', 's3:', uri).rstrip('/')}/" for uri in (inner, outer))
+    return one.startswith(other)
 
 
 def _refuse_taken(target: str, taken: bool, overwrite: bool) -> None:

@@ -1,5 +1,6 @@
 """Folders by URI for scoring without Spark, through Arrow's file systems."""
 
+import os
 import posixpath
 from dataclasses import dataclass
 
@@ -44,6 +45,14 @@ class Place:
                 "score with engine=compiled, or name an output on a disk or on hdfs:."
             )
         return place
+
+    def lies_in(self, other: "Place") -> bool:
+        """Whether this folder is another one, or within it, however either is spelt."""
+        inner, outer = (
+            os.path.realpath(each.path) if each.files.type_name == "local" else posixpath.normpath(each.path)
+            for each in (self, other)
+        )
+        return bool(self.files.equals(other.files)) and posixpath.join(inner, "").startswith(posixpath.join(outer, ""))
 
     def exists(self, path: str) -> bool:
         """Whether a file or folder of this file system is there."""

@@ -144,6 +144,13 @@ def test_a_file_in_the_place_of_a_folder_is_named(settings, tmp_path, asked):
         run_score_locally(settings, *(str(tmp_path / name) for name in asked))
 
 
+@pytest.mark.parametrize("spelling", ["{}", "file:{}", "file://{}"])
+def test_an_output_within_the_leads_is_refused_however_it_is_spelt(settings, tmp_path, spelling):
+    shutil.copytree(settings.stream, tmp_path / "in")
+    with pytest.raises(OutputTaken, match="inside one another"):
+        run_score_locally(settings, str(tmp_path / "in"), spelling.format(tmp_path / "in" / "scores"))
+
+
 def test_auto_takes_the_compiled_scorer_where_there_is_one(spark, settings, tmp_path):
     engines = {}
     for number in ("1", "2"):

@@ -9,10 +9,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipelines.score import _lies_in
 from serving.compiled import local
 from serving.compiled.errors import BadLead
 from serving.compiled.local import marker, score_dataset, scored_batch
-from serving.compiled.places import BadDataset
+from serving.compiled.places import BadDataset, Place
 from serving.compiled.scorer import CompiledScorer
 from serving.registry import ResolvedVersion
 from tests.leads import small_contract
@@ -153,6 +154,30 @@ def test_an_output_where_no_folder_can_be_renamed_is_refused_before_anything_is_
         marker(uri, "scores")
     with pytest.raises(BadDataset, match="engine=compiled"):
         score_dataset(str(tmp_path / "none"), uri, CompiledScorer(by_hand()), VERSION, small_contract(), kind="scores")
+
+
+@pytest.mark.parametrize(
+    "spelling", ["{}/in/scores", "file:{}/in/scores", "file://{}/in", "{}/out/../in", "{}/link/scores"]
+)
+def test_a_folder_within_another_is_known_however_it_is_spelt(tmp_path, spelling):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "in")
+    leads, inner = Place.of(str(tmp_path / "in")), Place.of(spelling.format(tmp_path))
+    assert inner.lies_in(leads)
+    assert not Place.of(str(tmp_path / "in-other")).lies_in(leads)
+
+
+@pytest.mark.parametrize(
+    ("inner", "outer", "nested"),
+    [
+        ("s3a://b/leads/scores", "s3://b/leads", True),
+        ("s3://b/leads", "s3n://b/leads", True),
+        ("s3a://b/leads-2", "s3a://b/leads", False),
+        ("s3a://b/leads", "file:/b/leads", False),
+    ],
+)
+def test_one_object_store_has_several_schemes(inner, outer, nested):
+    assert _lies_in(inner, outer) is nested
 
 
 def test_a_large_file_is_never_held_whole(score, tmp_path, monkeypatch):
