@@ -74,7 +74,7 @@ def main(
             Part.REASONS: bench.reasons,
             Part.LOG_MODEL: bench.log_model,
             Part.SCALING: lambda: bench.scaling(largest),
-            Part.MICRO_BATCH: lambda: [batch_size_table(place, bench.leads, bench.contract)],
+            Part.MICRO_BATCH: lambda: [batch_size_table(place, bench.leads, bench.contract, bench.scorer)],
             Part.ONLINE: bench.online,
             Part.TRAIN: lambda: [_training(place)],
         }
@@ -142,9 +142,10 @@ class Bench:
 
     def online(self) -> list[Table]:
         """One lead at a time."""
-        one_by_one = self.leads.select(list(self.scorer.description.fields)).slice(0, 1000).to_pylist()
+        one_by_one = self.leads.select(list(self.scorer.description.fields)).slice(0, 1000)
         uris = {"compiled": self.version.tags["compiled_uri"], "Spark": self.version.uri}
-        return [online_table(self.place, uris, self.scorer, one_by_one)]
+        load = partial(load_version, version=self.version)
+        return [online_table(self.place, uris, self.scorer, one_by_one, load)]
 
 
 def _training(place: Workplace) -> Table:

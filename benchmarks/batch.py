@@ -11,9 +11,9 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from pyspark.ml import PipelineModel
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F
 from sklearn.ensemble import RandomForestClassifier
 
+from benchmarks.answers import CHECKED, check_alike, check_in_spark, check_written
 from benchmarks.compiled import VERSION, drawn_leads
 from benchmarks.measure import Timed, timed
 from benchmarks.report import Table
@@ -29,7 +29,7 @@ from serving.compiled.onnx_run import open_session, votes
 from serving.compiled.scorer import CHUNK, CompiledScorer
 from serving.scoring import scored
 
-FILES, THREADS, LARGEST_DIFFERENCE, LEAST_CORRELATION = 4, 2, 1e-6, 0.9
+FILES, THREADS = 4, 2
 
 
 def batch_table(
@@ -48,11 +48,11 @@ def batch_table(
         folder = Path(name)
         write_leads(drawn, folder / "leads")
         frame = spark.read.parquet(str(folder / "leads"))
-        _check(frame.limit(20_000), model, scorer, contract)
+        check_in_spark(frame, model, scorer, contract)
         ways = _in_spark(frame, contract, model, peer, scorer)
-        ways |= _alone(folder, drawn, contract, scorer)
+        ways |= _alone(folder, contract, scorer)
         found = {way: timed(work) for way, work in ways.items()}
-        _check_written(folder / "out", drawn, scorer, contract)
+        check_written("compiled without Spark", folder / "out", folder / "leads", scorer, contract)
     base = found[next(iter(found))].median
     table = [_row(way, times, rows, base) for way, times in found.items()]
     return Table(
@@ -60,7 +60,7 @@ def batch_table(
         table,
         [
             "medians of 3 runs after a warm one; spread: fastest to slowest",
-            "the compiled scores are our pipeline's to 1e-6 on 20,000 leads, "
+            f"the compiled scores are our pipeline's to 1e-6 on {CHECKED:,} leads, "
             "and those written are the compiled scorer's",
         ],
     )
@@ -92,7 +92,7 @@ def _in_spark(
     return {name: plan.write.format("noop").mode("overwrite").save for name, plan in plans.items()}
 
 
-def _alone(folder: Path, drawn: pa.Table, contract: Contract, scorer: CompiledScorer) -> dict[str, Callable[[], Any]]:
+def _alone(folder: Path, contract: Contract, scorer: CompiledScorer) -> dict[str, Callable[[], Any]]:
     output, source = str(folder / "out"), str(folder / "leads")
 
     def local() -> None:
@@ -129,16 +129,14 @@ def on_one_thread(
 def sklearn_rate(scorer: CompiledScorer, known: pa.Table, leads: pa.Table, label: str, params: ForestParams) -> float:
     """Rows per second of scikit-learn's forest, fitted on the same leads with the same settings, on one thread.
 
-    Its features are those of `scorer`, encoded beforehand. ValueError where it does not score like ours (the
-    scores' correlation is below LEAST_CORRELATION): a peer that has not learned the same would be no peer.
+    Its features are those of `scorer`, encoded beforehand. WrongAnswers where it does not score like ours: a peer
+    that has not learned the same would be no peer.
     """
     peer = RandomForestClassifier(params.trees, max_depth=params.depth, random_state=params.seed, n_jobs=2)
     peer.fit(_features(scorer, known).astype(np.float32), known[label].to_numpy())
     peer.n_jobs = 1
     columns = _features(scorer, leads).astype(np.float32)
-    alike = np.corrcoef(peer.predict_proba(columns)[:, 1], scorer.forest(scorer.encode(leads)))[0, 1]
-    if not alike > LEAST_CORRELATION:
-        raise ValueError(f"scikit-learn's scores and ours correlate by {alike:.3f}, below {LEAST_CORRELATION}")
+    check_alike("scikit-learn", peer.predict_proba(columns)[:, 1], scorer.forest(scorer.encode(leads)))
     return leads.num_rows / timed(lambda: peer.predict_proba(columns)).median
 
 
@@ -156,30 +154,3 @@ def write_leads(leads: pa.Table, folder: Path) -> None:
     size = -(-leads.num_rows // FILES)
     for number in range(FILES):
         pq.write_table(leads.slice(number * size, size), folder / f"{number}.parquet")
-
-
-def _check(leads: DataFrame, model: PipelineModel, scorer: CompiledScorer, contract: Contract) -> None:
-    """A fast wrong answer is no answer: both ways must agree on every lead."""
-    kept = leads.cache()
-    sides = [
-        plan.select(contract.id.name, F.col("probability").alias(name))
-        for name, plan in (
-            ("spark", scored(kept, model, VERSION, contract)),
-            ("compiled", scored_by_compiled(kept, scorer, VERSION, contract)),
-        )
-    ]
-    both = sides[0].join(sides[1], contract.id.name)
-    found = both.agg(F.count(F.lit(1)).alias("n"), F.max(F.abs(F.col("spark") - F.col("compiled"))).alias("d")).first()
-    if found is None or found["n"] != kept.count() or not found["d"] <= LARGEST_DIFFERENCE:
-        raise ValueError(f"compiled and Spark scores differ: {found}")
-    kept.unpersist()
-
-
-def _check_written(output: Path, drawn: pa.Table, scorer: CompiledScorer, contract: Contract) -> None:
-    """Every lead is in the output once, with the score of the compiled scorer."""
-    wanted = pa.table({"id": drawn[contract.id.name], "wanted": scorer.score(drawn).probability})
-    found = ds.dataset(output, exclude_invalid_files=True).to_table([contract.id.name, "probability"])
-    both = found.join(wanted, contract.id.name, "id")
-    apart = np.abs(both["probability"].to_numpy() - both["wanted"].to_numpy()).max()
-    if found.num_rows != drawn.num_rows or both["wanted"].null_count or not apart <= LARGEST_DIFFERENCE:
-        raise ValueError(f"{found.num_rows:,} of {drawn.num_rows:,} leads were written, scores apart by {apart}")

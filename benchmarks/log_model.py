@@ -7,6 +7,7 @@ import mlflow
 from pyspark.ml import PipelineModel
 from pyspark.sql import DataFrame, SparkSession
 
+from benchmarks.answers import WrongAnswers
 from benchmarks.measure import timed
 from benchmarks.report import Table
 from features.contract import LeadField
@@ -37,7 +38,7 @@ def log_model_table(
     ways: dict[str, Callable[[], None]] = {"plain mlflow.spark.log_model": plain, "log_model": ours}
     found = {name: timed(work) for name, work in ways.items()}
     if _probabilities(load_pipeline(spark, logged[-1], "the logged model"), leads) != _probabilities(model, leads):
-        raise ValueError("the model that was logged gives other probabilities")
+        raise WrongAnswers("the model that was logged gives other probabilities")
     slowest = found["plain mlflow.spark.log_model"].median
     rows = [
         {"way": name, "seconds": t.median, "spread": t.spread, "times faster": slowest / t.median}

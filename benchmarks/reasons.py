@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 
+from benchmarks.answers import WrongAnswers
 from benchmarks.batch import write_leads
 from benchmarks.compiled import VERSION, drawn_leads
 from benchmarks.measure import Timed, timed
@@ -31,7 +32,7 @@ def reasons_table(
     drawn = drawn_leads(leads, contract, rows, distinct=True)
     rest = _rest(scorer, drawn)
     if not rest <= LARGEST_REST:
-        raise RuntimeError(f"base and shares are {rest:.1e} apart from the forest's probability")
+        raise WrongAnswers(f"base and shares are {rest:.1e} apart from the forest's probability")
     batches, few = drawn.combine_chunks().to_batches(max_chunksize=BATCH), drawn.slice(0, ONE_BY_ONE)
     with tempfile.TemporaryDirectory(prefix="lead-scoring-bench-") as name:
         folder = Path(name, "leads")

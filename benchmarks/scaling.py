@@ -4,8 +4,7 @@ import multiprocessing
 import os
 import statistics
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -16,15 +15,15 @@ import pyarrow.parquet as pq
 from pyspark.ml import PipelineModel
 from pyspark.sql import DataFrame, SparkSession
 
+from benchmarks.answers import check_in_spark, check_written
 from benchmarks.batch import sklearn_rate
 from benchmarks.compiled import VERSION, drawn_leads
 from benchmarks.curves import Curve, Peak, of_java, of_workers
 from benchmarks.measure import timed
 from benchmarks.report import Table
+from benchmarks.workplace import session
 from features.contract import Contract
 from features.stages import ForestParams, pipeline
-from pipelines.score import ARROW_ROWS
-from pipelines.session import build_session
 from pipelines.settings import Settings
 from serving.compiled.compiling import compile_saved
 from serving.compiled.in_spark import scored_by_compiled
@@ -47,14 +46,17 @@ def scaling_tables(
     scorer: CompiledScorer,
     largest: int = max(ROWS),
 ) -> list[Table]:
-    """Measure rows and cores, and draw both, in sessions of its own, into which `model` loads the Spark pipeline."""
+    """Measure rows and cores, and draw both, in sessions of its own, into which `model` loads the Spark pipeline.
+
+    After each size and number of cores the scores are held against each other; WrongAnswers where they differ.
+    """
     contract, rows = settings.contract(), [n for n in ROWS if n <= largest]
     with tempfile.TemporaryDirectory(prefix="lead-scoring-bench-") as name:
         folder = Path(name)
         places = _write_all(folder, leads, contract, {*rows, CORE_ROWS})
         lines: dict[str, dict[int, float]] = {way: {} for way in (IN_SPARK, ALONE, PIPELINE)}
         memory: list[dict[str, Any]] = []
-        with _session(settings) as spark:
+        with session(settings, "bench-scaling") as spark:
             loaded = model(spark)
             for count in rows:
                 found, peaks = _of_rows(spark, places[count], count, contract, loaded, scorer, folder)
@@ -73,7 +75,10 @@ def scaling_tables(
 def model_tables(
     spark: SparkSession, train: DataFrame, leads: pa.Table, contract: Contract, label: str, seed: int = 42
 ) -> list[Table]:
-    """What a lead costs over the size of the forest, by three ways on one thread or task, and the pictures."""
+    """What a lead costs over the size of the forest, by three ways on one thread or task, and the pictures.
+
+    Each forest's compiled scores are held against Spark's first; WrongAnswers where they differ.
+    """
     drawn = drawn_leads(leads, contract, MODEL_ROWS, distinct=True)
     known = pa.Table.from_pandas(train.toPandas(), preserve_index=False)
     with tempfile.TemporaryDirectory(prefix="lead-scoring-bench-") as name:
@@ -114,6 +119,7 @@ def _of_forest(
     with tempfile.TemporaryDirectory() as name:
         model.write().overwrite().save(f"file://{name}/model")
         scorer = CompiledScorer(compile_saved(Path(name) / "model", contract.features))
+    check_in_spark(frame, model, scorer, contract)
     batches = drawn.to_batches(max_chunksize=BATCH_ROWS)
     seconds = {
         "our pipeline in Spark": timed(_saving(scored(frame, model, VERSION, contract))).median,
@@ -140,6 +146,8 @@ def _of_rows(
     if count <= PIPELINE_ROWS:
         seconds[PIPELINE] = timed(_saving(scored(frame, model, VERSION, contract)), runs).median
     seconds[ALONE], alone = _alone(scorer, place, folder / "out", contract, runs)
+    check_in_spark(frame, model, scorer, contract)
+    check_written(f"{ALONE}, {count:,} leads", folder / "out", place, scorer, contract)
     return seconds, {
         "Spark's Python worker": worker.megabytes,
         "Spark's driver (JVM)": java.megabytes,
@@ -181,35 +189,24 @@ def _cores(
 ) -> Curve:
     ways: dict[str, dict[int, float]] = {way: {} for way in (PIPELINE, IN_SPARK, ALONE)}
     for cores in CORES:
-        with _session(settings, f"local[{cores}]") as spark:
-            frame = spark.read.parquet(str(place))
+        with session(settings, "bench-scaling", f"local[{cores}]") as spark:
+            frame, loaded = spark.read.parquet(str(place)), model(spark)
             plans = {
-                PIPELINE: scored(frame, model(spark), VERSION, contract),
+                PIPELINE: scored(frame, loaded, VERSION, contract),
                 IN_SPARK: scored_by_compiled(frame, scorer, VERSION, contract),
             }
             for way, plan in plans.items():
                 ways[way][cores] = CORE_ROWS / timed(_saving(plan)).median
+            check_in_spark(frame, loaded, scorer, contract)
 
         def alone(threads: int = cores) -> int:
             output = str(folder / "out")
             return score_dataset(str(place), output, scorer, VERSION, contract, kind="benchmark", threads=threads)
 
         ways[ALONE][cores] = CORE_ROWS / timed(alone).median
+        check_written(f"{ALONE}, {cores} cores", folder / "out", place, scorer, contract)
     title = "Leads a second on one core and on two"
     return Curve("cores", title, f"{CORE_ROWS:,} distinct leads", "cores", "leads/s", ways)
-
-
-@contextmanager
-def _session(settings: Settings, master: str = "local[*]") -> Iterator[SparkSession]:
-    spark = build_session(
-        settings.model_copy(update={"master": master}),
-        "bench-scaling",
-        spark__sql__execution__arrow__maxRecordsPerBatch=ARROW_ROWS,
-    )
-    try:
-        yield spark
-    finally:
-        spark.stop()
 
 
 def _saving(plan: DataFrame) -> Callable[[], None]:

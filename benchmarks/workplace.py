@@ -16,6 +16,8 @@ from pyspark.sql import SparkSession
 
 from features.contract import Contract, Kind
 from pipelines.prepare import run_prepare
+from pipelines.score import ARROW_ROWS
+from pipelines.session import build_session
 from pipelines.settings import ROOT, Settings
 from pipelines.tracking import connect
 from pipelines.training import run_train
@@ -91,6 +93,20 @@ def promote(place: Workplace, version: int) -> None:
     """Move Production without the gate."""
     client, name = connect(place.settings), place.settings.model_name
     move_production(client, name, version, reason="benchmark", who="benchmark", now=datetime.now(UTC), gate={})
+
+
+@contextmanager
+def session(settings: Settings, name: str, master: str = "local[*]") -> Iterator[SparkSession]:
+    """A session of its own, with batches of leads as `score` has them, for the length of the block."""
+    spark = build_session(
+        settings.model_copy(update={"master": master}),
+        name,
+        spark__sql__execution__arrow__maxRecordsPerBatch=ARROW_ROWS,
+    )
+    try:
+        yield spark
+    finally:
+        spark.stop()
 
 
 def event_templates(spark: SparkSession, place: Workplace, contract: Contract, count: int = 1000) -> list[str]:
