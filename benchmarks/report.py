@@ -1,4 +1,7 @@
-"""What a benchmark prints and keeps: a table in Markdown, the same numbers in JSON, and the machine they are of."""
+"""What a benchmark prints and keeps: a table in Markdown, the same numbers in JSON, and the machine they are of.
+
+`python -m benchmarks.report` writes the Markdown of every part anew from the numbers that are kept, without a run.
+"""
 
 import json
 import os
@@ -12,6 +15,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from benchmarks.targets import target_rows
 
 RESULTS = Path(__file__).resolve().parent / "results"
 PACKAGES = ("pyspark", "mlflow", "pyarrow", "onnxruntime", "scikit-learn", "numpy")
@@ -80,12 +85,25 @@ def machine() -> dict[str, str]:
 
 
 def publish(name: str, tables: Sequence[Table], raw: Mapping[str, Any]) -> None:
-    """Print the tables and keep them as results/NAME.md and results/NAME.json."""
-    about = machine()
-    said = ", ".join(f"{k} {v}" for k, v in about.items())
-    text = "\n".join([*(table.markdown() for table in tables), f"One run on {said}.\n"])
+    """Print the tables, and keep them as results/NAME.md and results/NAME.json."""
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{name}.md").write_text(text, encoding="utf-8")
-    kept = {"machine": about, "tables": [asdict(table) for table in tables], "raw": raw}
+    kept = {"machine": machine(), "tables": [asdict(table) for table in tables], "raw": raw}
     (RESULTS / f"{name}.json").write_text(json.dumps(kept, indent=1, default=str) + "\n", encoding="utf-8")
-    print(text)
+    print(render(name))
+
+
+def render(name: str) -> str:
+    """Write results/NAME.md from results/NAME.json: its tables, the targets of that part, and the machine."""
+    kept = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    tables = [Table(**table) for table in kept["tables"]]
+    if held := target_rows(name, {table.title: table.rows for table in tables}):
+        tables.append(Table("Targets", held))
+    said = ", ".join(f"{k} {v}" for k, v in kept["machine"].items())
+    text = "\n".join([*(table.markdown() for table in tables), f"One run on {said}.\n"])
+    (RESULTS / f"{name}.md").write_text(text, encoding="utf-8")
+    return text
+
+
+if __name__ == "__main__":
+    for path in sorted(RESULTS.glob("*.json")):
+        print(render(path.stem))
