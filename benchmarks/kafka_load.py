@@ -3,6 +3,7 @@
 Each runs in a process of its own; times are wall-clock nanoseconds of the one machine that all of them run on.
 """
 
+import json
 import multiprocessing as mp
 import queue
 import time
@@ -173,6 +174,17 @@ def receive(bootstrap: str, topic: str, inbox: Any, ready: Any) -> None:
         if arrived and (message is None or len(arrived) >= BUNDLE):
             inbox.put(arrived)
             arrived = []
+
+
+def probabilities(bootstrap: str, topic: str, mark: str) -> dict[int, float]:
+    """The probability of each event of one load, by the event's number, from a topic of scores that is complete."""
+    consumer, found = _consumer(bootstrap, topic), {}
+    while (message := consumer.poll(QUIET_SECONDS / 3)) is not None:
+        own, number = dict(message.headers() or [])["event_id"].decode().rsplit("-", 1)
+        if own == mark:
+            found[int(number)] = float(json.loads(message.value())["probability"])
+    consumer.close()
+    return found
 
 
 def copy(bootstrap: str, source: str, target: str) -> None:

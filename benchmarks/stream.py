@@ -15,8 +15,8 @@ from typing import Any
 import typer
 
 from benchmarks import original
-from benchmarks.answers import check_events, check_written
-from benchmarks.kafka_load import Received, probe, relay
+from benchmarks.answers import check_events, check_scores, check_written
+from benchmarks.kafka_load import Received, probabilities, probe, relay
 from benchmarks.report import Spread, Table, publish
 from benchmarks.workplace import Workplace, event_templates, promote, with_production, workplace
 from features.stages import ForestParams
@@ -24,6 +24,7 @@ from pipelines.datasets import load_prepared
 from pipelines.session import build_session
 from pipelines.tracking import connect
 from serving.compiled.artifact import load_compiled
+from serving.compiled.scorer import CompiledScorer
 from serving.registry import resolve
 from tests.services import KafkaBroker
 
@@ -44,6 +45,7 @@ class Bench:
     place: Workplace
     broker: KafkaBroker
     values: list[str]
+    compiled: CompiledScorer
 
     def topics(self, name: str) -> tuple[str, str]:
         """A source and a target topic of one partition, newly made."""
@@ -68,12 +70,18 @@ class Bench:
             process.kill()
             process.wait()
 
+    def check(self, mode: str) -> None:
+        """Hold every score of the steady load against the compiled scorer's of the event's template."""
+        found = probabilities(self.broker.bootstrap, f"steady-{mode}-scores", mode)
+        wanted = template_scores(self.values, self.compiled)
+        check_scores(f"{mode}, {RATE:,}/s", list(found.values()), [wanted[n % len(wanted)] for n in found])
+
 
 def main(quick: bool = typer.Option(False, help="shorter loads, to see that it works")) -> None:
     """Measure everything, print the table, and keep it in benchmarks/results/stream.md and .json.
 
-    Then raise WrongAnswers where ours lost an event, scored one twice, or gave a lead of the files another score than
-    the compiled scorer.
+    Then raise WrongAnswers where ours lost an event, scored one twice, or gave one of the files or of the steady loads
+    another score than the compiled scorer.
     """
     scale = 0.2 if quick else 1.0
     with workplace() as place:
@@ -84,24 +92,32 @@ def main(quick: bool = typer.Option(False, help="shorter loads, to see that it w
         peer = original.fit(data.train, fields, contract.label.name, ForestParams())
         peer.write().overwrite().save(str(place.folder / "original-model"))
         values = event_templates(spark, place, contract)
-        scorer = load_compiled(resolve(connect(place.settings), place.settings.model_name))
+        compiled = load_compiled(resolve(connect(place.settings), place.settings.model_name))
         spark.stop()
         broker_folder = place.folder / "kafka"
         broker_folder.mkdir()
         with KafkaBroker(broker_folder) as broker:
-            bench = Bench(place, broker, values)
+            bench = Bench(place, broker, values, compiled)
             originals, ours = [_original_files(place, session) for session in ("plain", "tuned")], _our_files(place)
             loads = {"relay": _relay(bench, 15 * scale)}
             for mode, seconds in STEADY.items():
                 loads[mode] = _steady(bench, mode, seconds * scale)
             rates = {mode: _highest(bench, mode, RATES[: 2 if quick else None]) for mode in STEADY}
             reloads = {mode: _reload(bench, mode, seconds) for mode, seconds in RELOADS.items()}
-        _publish(place, [*originals, ours], loads, rates, reloads)
-        check_events(_lost_and_doubled(ours, loads, rates, reloads))
-        check_written(
-            ours["what"], place.folder / "ours" / "scores", place.folder / "data" / "stream", scorer, contract
-        )
+            _publish(place, [*originals, ours], loads, rates, reloads)
+            check_events(lost_and_doubled(ours, loads, rates, reloads))
+            for mode in STEADY:
+                bench.check(mode)
+        scores, source = place.folder / "ours" / "scores", place.folder / "data" / "stream"
+        check_written(ours["what"], scores, source, compiled, contract)
     shutil.rmtree(place.folder, ignore_errors=True)
+
+
+def template_scores(values: Sequence[str], compiled: CompiledScorer) -> list[float]:
+    """The compiled scorer's probability of each event; what an event leaves out is unanswered."""
+    events = [json.loads(value) for value in values]
+    leads = [{name: event.get(name) for name in compiled.description.fields} for event in events]
+    return [float(compiled.score_one(lead)["probability"]) for lead in leads]
 
 
 def _original_files(place: Workplace, session: str) -> dict[str, Any]:
@@ -213,7 +229,7 @@ def _reload(bench: Bench, mode: str, seconds: float) -> Received:
     return found
 
 
-def _lost_and_doubled(
+def lost_and_doubled(
     files: dict[str, Any],
     loads: dict[str, Received],
     rates: dict[str, dict[int, Received]],

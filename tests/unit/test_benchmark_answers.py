@@ -8,7 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from benchmarks.answers import WrongAnswers, check_alike, check_events, check_scores, check_written
+from benchmarks.kafka_load import Received
 from benchmarks.online import Asked, answer_of
+from benchmarks.stream import lost_and_doubled, template_scores
 from serving.compiled.scorer import CompiledScorer
 from tests.leads import small_contract
 from tests.trees import by_hand
@@ -91,6 +93,43 @@ def test_an_event_that_was_scored_twice_is_told():
 
 def test_loads_that_kept_every_event_once_are_right():
     check_events({"real-time": (0, 0), "micro-batch": (0, 0)})
+
+
+def load(lost: int = 0, doubled: int = 0) -> Received:
+    """A load of 100 events, of which some were lost or came twice."""
+    count, at = 100 - lost, np.arange(100 - lost)
+    return Received(100, count, lost, doubled, 0, frozenset({"1"}), at.astype(float), np.arange(100), at)
+
+
+def counted(steady: Received, fast: Received, reload: Received) -> dict[str, tuple[int, int]]:
+    files, whole = {"what": "files", "lost": 0, "doubled": 0}, load()
+    loads = {"relay": load(lost=7), "micro-batch": whole, "real-time": steady}
+    return lost_and_doubled(files, loads, {"real-time": {8000: fast}}, {"micro-batch": reload})
+
+
+@pytest.mark.parametrize(
+    ("loads", "told"),
+    [
+        ((load(lost=1), load(), load()), "^real-time, 1,000/s: 1 lost"),
+        ((load(), load(doubled=2), load()), "^rates, real-time, 8,000/s: 0 lost, 2 scored twice"),
+        ((load(), load(), load(lost=3)), "^micro-batch, promotion: 3 lost"),
+    ],
+    ids=["steady", "too fast", "promotion"],
+)
+def test_the_stream_may_lose_and_double_no_event_under_any_load(loads, told):
+    with pytest.raises(WrongAnswers, match=told):
+        check_events(counted(*loads))
+
+
+def test_what_is_late_at_too_high_a_rate_and_what_the_relay_loses_is_no_fault_of_the_stream():
+    check_events(counted(load(), load(lost=50), load()))
+
+
+def test_a_template_is_scored_with_what_it_leaves_out_unanswered():
+    assert template_scores(['{"event_id": "ID", "City": "Pune"}', '{"Seconds": 0.1}'], CompiledScorer(by_hand())) == [
+        0.9,
+        0.2,
+    ]
 
 
 def test_answers_go_through_the_leads_in_turns():
