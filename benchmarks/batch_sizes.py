@@ -6,13 +6,17 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pyspark.ml import PipelineModel
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
 
-from benchmarks.answers import check_alike, check_written, paired, scored_leads, written
+from benchmarks.answers import ID, SCORE, check_scores, check_written, paired, written
 from benchmarks.compiled import drawn_leads
 from benchmarks.curves import Curve
 from benchmarks.report import Spread, Table
-from benchmarks.workplace import Workplace
+from benchmarks.workplace import Workplace, session
 from features.contract import Contract
+from features.stages import positive_probability
 from serving.compiled.scorer import CompiledScorer
 
 SIZES, FILES, WARM = (10, 100, 1_000, 10_000, 100_000), 16, 5
@@ -22,22 +26,25 @@ def batch_size_table(place: Workplace, leads: pa.Table, contract: Contract, scor
     """Median milliseconds of a micro-batch of one file, by leads in the file; draws the picture as well.
 
     `scorer` is that of Production, and the original's model lies saved as `original-model` in the workplace.
-    WrongAnswers where a lead is not scored once, or ours is not the scorer's probability.
+    WrongAnswers where a lead is not scored once, ours is not the scorer's probability, or the original's not its
+    model's score in a batch.
     """
     ways: dict[str, dict[int, float]] = {"ours, to the lake": {}, "original's design, our session": {}}
-    for size in SIZES:
-        folder = place.folder / f"files-{size}"
-        (folder / "leads").mkdir(parents=True)
-        for number in range(FILES):
-            drawn = drawn_leads(leads, contract, size, distinct=True, seed=number, first=number * size)
-            pq.write_table(drawn, folder / "leads" / f"part-{number:03d}.parquet")
-        for way, times in zip(ways, (_ours(place, folder), _original(place, folder)), strict=True):
-            ways[way][size] = Spread.of(times[WARM:]).p50
-        check_written(f"ours, {size:,} leads", folder / "ours", folder / "leads", scorer, contract)
-        _check_original(folder, scorer, contract)
-        shutil.rmtree(folder)
+    with session(place.settings, "bench-sizes") as spark:
+        peer = PipelineModel.load(str(place.folder / "original-model"))
+        for size in SIZES:
+            folder = place.folder / f"files-{size}"
+            (folder / "leads").mkdir(parents=True)
+            for number in range(FILES):
+                drawn = drawn_leads(leads, contract, size, distinct=True, seed=number, first=number * size)
+                pq.write_table(drawn, folder / "leads" / f"part-{number:03d}.parquet")
+            for way, times in zip(ways, (_ours(place, folder), _original(place, folder)), strict=True):
+                ways[way][size] = Spread.of(times[WARM:]).p50
+            check_written(f"ours, {size:,} leads", folder / "ours", folder / "leads", scorer, contract)
+            _check_original(spark, folder, peer, contract)
+            shutil.rmtree(folder)
     about = f"one file a micro-batch, median of {FILES - WARM} after {WARM} that warm up; every lead was scored once"
-    held = "ours gave the compiled scorer's probability to 1e-6"
+    held = "ours gave the compiled scorer's probability to 1e-6, the original its model's score in a batch"
     curve = Curve("micro_batch", "Cost of a micro-batch over its size", about, "leads", "ms per micro-batch", ways)
     curve.draw()
     return curve.table([held])
@@ -58,10 +65,9 @@ def _original(place: Workplace, folder: Path) -> list[float]:
     return list(json.loads((folder / "times.json").read_text()))
 
 
-def _check_original(folder: Path, scorer: CompiledScorer, contract: Contract) -> None:
-    """The original's model is another one, not calibrated: its scores must go up with those of our forest."""
-    way = "the original"
-    both = paired(
-        way, written(folder / "original", contract, "score"), scored_leads(folder / "leads", scorer, contract)
-    )
-    check_alike(way, both["found"].to_numpy(), both["wanted"].to_numpy())
+def _check_original(spark: SparkSession, folder: Path, peer: PipelineModel, contract: Contract) -> None:
+    """The original's stream must give every lead once the score that its model gives in a batch."""
+    score = F.round(positive_probability() * 100, 1).alias(SCORE)
+    wanted = peer.transform(spark.read.parquet(str(folder / "leads"))).select(F.col(contract.id.name).alias(ID), score)
+    both = paired("the original", written(folder / "original", contract, "score"), wanted.toArrow())
+    check_scores("the original", both["found"].to_numpy(), both["wanted"].to_numpy())
