@@ -134,7 +134,7 @@ def _letters(spark: SparkSession, storage: Storage, source: str, options: Redriv
 
 def _refuse_other_files(storage: Storage, folder: str, format: FileFormat) -> None:
     """UnfitOptions where the files of a folder are of another format: whoever reads them could not read the replay."""
-    names = [entry.name for entry in storage.list(folder) if not entry.name.startswith(("_", "."))]
+    names = [entry.name for entry in storage.list(folder)]
     found = [other for other in FileFormat if any(name.endswith(f".{other}") for name in names)]
     if found and format not in found:
         raise UnfitOptions(

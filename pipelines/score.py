@@ -1,7 +1,6 @@
 """score: score a file or folder of leads in one go, by the model version that is in Production."""
 
 import os
-import re
 import time
 from dataclasses import dataclass
 from enum import StrEnum
@@ -25,7 +24,7 @@ from serving.compiled.in_spark import scored_by_compiled
 from serving.compiled.local import marker, score_dataset
 from serving.compiled.places import Place, full_uri
 from serving.models import load_version
-from serving.ownership import absolute, read_marker, write_marker
+from serving.ownership import absolute, lies_in, read_marker, write_marker
 from serving.registry import ResolvedVersion, resolve
 from serving.replacing import replacing
 from serving.scoring import scored
@@ -121,7 +120,7 @@ def run_score(
     asked["reasons"] = reasons
     with tracked_run(settings, "score", asked) as run:
         start, storage = time.monotonic(), Storage(spark)
-        _refuse_nested(source, target, _lies_in(source, target) or _lies_in(target, source))
+        _refuse_nested(source, target, lies_in(source, target) or lies_in(target, source))
         _refuse_taken(target, read_marker(storage, target, KIND) is not None, overwrite)
         contract = settings.contract()
         frame, quarantined = _read(spark, source, contract)
@@ -186,12 +185,6 @@ def _log(version: ResolvedVersion, metrics: dict[str, float]) -> None:
 def _refuse_nested(source: str, target: str, nested: bool) -> None:
     if nested:
         raise OutputTaken(f"input {source} and output {target} lie inside one another; name folders beside each other.")
-
-
-def _lies_in(inner: str, outer: str) -> bool:
-    """Whether an absolute URI is another one or within it; s3: and s3a: name the same store."""
-    one, other = (f"{re.sub('^s3[an]:', 's3:', uri).rstrip('/')}/" for uri in (inner, outer))
-    return one.startswith(other)
 
 
 def _refuse_taken(target: str, taken: bool, overwrite: bool) -> None:

@@ -68,7 +68,7 @@ def _about_file() -> Column:
     return F.struct(
         F.col("_metadata.file_modification_time").alias("arrived_at"),
         plain_uri(F.col("_metadata.file_path")).alias("origin"),
-        F.url_decode(F.replace(F.col("_metadata.file_name"), F.lit("+"), F.lit("%2B"))).alias("file"),
+        plain_uri(F.col("_metadata.file_name")).alias("file"),
     )
 
 

@@ -15,3 +15,9 @@ class UnfitVersion(ServingError):
 
 class Away(ServingError):
     """A store that does not answer now, and may later."""
+
+
+def one_line(error: BaseException | None) -> str:
+    """The first line of what an error says, at most 300 characters."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0][:300]

@@ -9,7 +9,7 @@ from pyspark.sql import SparkSession
 
 from features.storage import Storage
 from serving.away import is_away
-from serving.errors import Away, ServingError
+from serving.errors import Away, ServingError, one_line
 from serving.model_copies import local_copy, shared_copy
 from serving.registry import ResolvedVersion
 
@@ -85,7 +85,7 @@ def typed_columns(version: ResolvedVersion) -> dict[str, str]:
 
 
 def _unreadable(called: str, error: Exception) -> ModelUnreadable:
-    said = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+    said = one_line(error)
     if is_away(error):
         return StoreAway(
             f"{called} cannot be loaded: its artifact store does not answer ({said}). Start it, or correct its address."

@@ -18,9 +18,9 @@ from serving.compiled.errors import BadLead
 from serving.compiled.paths import refuse_unexplainable
 from serving.compiled.reasons import COLUMN
 from serving.compiled.scorer import CompiledScorer
-from serving.errors import UNANSWERED, ServingError, UnfitVersion
+from serving.errors import UNANSWERED, ServingError, UnfitVersion, one_line
 from serving.registry import ResolvedVersion
-from serving.runtime.watch import Served, Watch, one_line
+from serving.runtime.watch import Served, Watch
 
 MOST_LEADS, MOST_BYTES = 1000, 4 * 2**20
 BODY_S = 5.0  # how long a body may take to arrive

@@ -1,6 +1,7 @@
 """Whose a folder is: markers that tie a query's checkpoint, source and output together."""
 
 import itertools
+import re
 import uuid
 from dataclasses import dataclass
 from typing import Any
@@ -38,6 +39,12 @@ class Places:
     source: str
     output: str
     checkpoint: str
+
+
+def lies_in(inner: str, outer: str) -> bool:
+    """Whether an absolute URI is another one or within it; s3: and s3a: name the same store."""
+    one, other = (f"{re.sub('^s3[an]:', 's3:', uri).rstrip('/')}/" for uri in (inner, outer))
+    return one.startswith(other)
 
 
 def absolute(spark: SparkSession, uri: str) -> str:
@@ -112,7 +119,7 @@ def refuse_older(storage: Storage, checkpoint: str, written: int | None, where: 
 def _refuse_entangled(places: Places, dead_letters: str) -> None:
     named = {**vars(places), "dead_letters": dead_letters}
     for inner, outer in itertools.permutations([name for name, uri in named.items() if uri], 2):
-        if f"{named[inner]}/".startswith(f"{named[outer]}/"):
+        if lies_in(named[inner], named[outer]):
             raise Entangled(
                 f"the {inner} {named[inner]} lies in the {outer} {named[outer]}; name folders beside one another."
             )

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from serving.errors import ServingError
+from serving.errors import ServingError, one_line
 
 
 class NotReplaced(ServingError):
@@ -65,8 +65,7 @@ def _put_back(folders: Folders, staged: str, target: str, aside: str, cause: Bas
     try:
         folders.move(aside, target)
     except Exception:
-        said = (str(cause).splitlines() or [type(cause).__name__])[0][:200]
         raise NotReplaced(
-            f"{staged} could not be renamed to {target} ({said}); it is kept, and what was there before is kept as "
-            f"{aside}. Rename one of them by hand."
+            f"{staged} could not be renamed to {target} ({one_line(cause)}); it is kept, and what was there "
+            f"before is kept as {aside}. Rename one of them by hand."
         ) from cause

@@ -171,7 +171,7 @@ def _of_file(value: Column, fault: Column, position: Column) -> list[Column]:
         F.col("_metadata.file_modification_time").alias("arrived_at"),
         plain_uri(F.col(FILE_URI)).alias("origin"),
         position.cast("long").alias("position"),
-        F.url_decode(F.replace(F.col("_metadata.file_name"), F.lit("+"), F.lit("%2B"))).alias("file"),
+        plain_uri(F.col("_metadata.file_name")).alias("file"),
         fault.cast("string").alias("fault"),
         batch_date(),
     ]

@@ -12,8 +12,9 @@ import pyarrow.parquet as pq
 from features.contract import Contract
 from serving.compiled.description import CategoryInput
 from serving.compiled.errors import BadLead
-from serving.compiled.places import BadDataset, Place, first_line
+from serving.compiled.places import BadDataset, Place
 from serving.compiled.scorer import CompiledScorer
+from serving.errors import one_line
 from serving.scoring import wrong_types
 
 READ_BYTES = 1 << 20  # of a column at a time, where nothing is read beforehand
@@ -92,7 +93,7 @@ class LeadFiles:
                 for batch in file.iter_batches(rows, columns=held, use_threads=use_threads):
                     yield self.batch(batch)
         except (pa.ArrowException, OSError) as error:
-            raise BadDataset(f"{fragment.path} cannot be read: {first_line(error)}") from error
+            raise BadDataset(f"{fragment.path} cannot be read: {one_line(error)}") from error
 
     def _refuse_types(self, schema: pa.Schema, path: str) -> None:
         """BadLead for the types that Spark's engines refuse as well."""
@@ -110,7 +111,7 @@ def _dataset(source: str, words: frozenset[str]) -> Any:
     try:
         return ds.dataset(place.path, filesystem=place.files, format=form)
     except (pa.ArrowException, OSError) as error:
-        raise BadDataset(f"{source} holds no Parquet files ({first_line(error)}).") from error
+        raise BadDataset(f"{source} holds no Parquet files ({one_line(error)}).") from error
 
 
 def _type_of(name: str, dataset: Any) -> pa.DataType:

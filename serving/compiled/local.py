@@ -16,9 +16,10 @@ import pyarrow.parquet as pq
 from features.contract import Contract
 from serving.compiled.feed import Feed
 from serving.compiled.lead_files import LeadFiles
-from serving.compiled.places import BadDataset, Place, first_line
+from serving.compiled.places import BadDataset, Place
 from serving.compiled.reasons import COLUMN
 from serving.compiled.scorer import CompiledScorer
+from serving.errors import one_line
 from serving.ownership import MARKER, NotOurs
 from serving.registry import ResolvedVersion
 from serving.replacing import replacing
@@ -81,7 +82,7 @@ def score_dataset(
                 out.write(json.dumps(about, indent=2, sort_keys=True).encode())
         return rows
     except (pa.ArrowException, OSError) as error:
-        raise BadDataset(f"{source} cannot be scored into {output}: {first_line(error)}") from error
+        raise BadDataset(f"{source} cannot be scored into {output}: {one_line(error)}") from error
 
 
 def scored_batch(

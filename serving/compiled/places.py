@@ -79,8 +79,3 @@ class Place:
 def full_uri(uri: str) -> str:
     """A local path from the root; any other URI as it is."""
     return uri if ":/" in uri else posixpath.abspath(uri)
-
-
-def first_line(error: Exception) -> str:
-    """What an error says, short."""
-    return (str(error).splitlines() or [type(error).__name__])[0][:300]

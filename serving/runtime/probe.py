@@ -10,7 +10,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.types import DoubleType, StringType, StructField, StructType
 
 from features.contract import Contract, Kind, LeadField
-from serving.errors import ServingError, UnfitVersion
+from serving.errors import ServingError, UnfitVersion, one_line
 from serving.registry import ResolvedVersion
 from serving.scoring import input_columns, scored
 from serving.stages import columns_of
@@ -33,7 +33,7 @@ def probe(spark: SparkSession, model: PipelineModel, version: ResolvedVersion, c
     except ServingError:
         raise
     except Exception as error:  # whatever a stage raises, from Spark, from Java or from Py4J
-        raise UnfitVersion(f"{_named(version)} fails on a lead: {_first_line(error)}. {_REMEDY}") from error
+        raise UnfitVersion(f"{_named(version)} fails on a lead: {one_line(error)}. {_REMEDY}") from error
     refuse_scores([row.probability for row in rows], version)
 
 
@@ -106,8 +106,3 @@ _REMEDY = "Train it on this contract's leads, and promote a version that passes.
 
 def _named(version: ResolvedVersion) -> str:
     return f"{version.name} version {version.version}"
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0][:300]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Generic, Self, TypeVar
 
-from serving.errors import Away, ServingError
+from serving.errors import Away, ServingError, one_line
 from serving.registry import NoSuchAlias, NoSuchModel, NoSuchVersion, ResolvedVersion
 
 FIRST_WAIT_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 15.0
@@ -175,9 +175,3 @@ class Watch(Generic[Work]):
         self.refused = Refused(version, one_line(error), pause, time.monotonic() + pause)
         if before is None or before.reason != self.refused.reason:
             self.say("refused", version=version, reason=self.refused.reason, serving=self.serving.version)
-
-
-def one_line(error: BaseException | None) -> str:
-    """The first line of what an error says, at most 300 characters."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0][:300]

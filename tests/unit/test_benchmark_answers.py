@@ -46,18 +46,19 @@ def held(tmp_path):
     pq.write_table(pa.table(leads), tmp_path / "leads" / "0.parquet")
     (tmp_path / "scores").mkdir()
 
-    def held(*rows: tuple[str, float]) -> None:
+    def held(*rows: tuple[str, float]) -> list[str]:
         ids, scores = zip(*rows, strict=True)
         written = pa.table({"LeadId": pa.array(ids), "probability": pa.array(scores, pa.float64())})
         pq.write_table(written, tmp_path / "scores" / "0.parquet")
         scorer = CompiledScorer(by_hand())
         check_written("ours", tmp_path / "scores", tmp_path / "leads", scorer, small_contract())
+        return written["LeadId"].to_pylist()
 
     return held
 
 
 def test_written_scores_may_stand_in_any_order(held):
-    held(("b", 0.2), ("c", 0.2), ("a", 0.4))
+    assert held(("b", 0.2), ("c", 0.2), ("a", 0.4)) == ["b", "c", "a"]  # it raises where one is wrong
 
 
 @pytest.mark.parametrize(

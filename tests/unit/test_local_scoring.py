@@ -9,12 +9,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.score import _lies_in
 from serving.compiled import local
 from serving.compiled.errors import BadLead
 from serving.compiled.local import marker, score_dataset, scored_batch
 from serving.compiled.places import BadDataset, Place
 from serving.compiled.scorer import CompiledScorer
+from serving.ownership import lies_in
 from serving.registry import ResolvedVersion
 from tests.leads import small_contract
 from tests.trees import by_hand
@@ -177,7 +177,7 @@ def test_a_folder_within_another_is_known_however_it_is_spelt(tmp_path, spelling
     ],
 )
 def test_one_object_store_has_several_schemes(inner, outer, nested):
-    assert _lies_in(inner, outer) is nested
+    assert lies_in(inner, outer) is nested
 
 
 def test_a_large_file_is_never_held_whole(score, tmp_path, monkeypatch):
