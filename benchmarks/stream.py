@@ -8,8 +8,7 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import typer
@@ -17,7 +16,16 @@ import typer
 from benchmarks import original
 from benchmarks.answers import check_events, check_scores, check_written
 from benchmarks.kafka_load import Received, probabilities, probe, relay
-from benchmarks.report import Spread, Table, publish
+from benchmarks.stream_tables import (
+    EPOCH_SECONDS,
+    RATE,
+    RATE_SECONDS,
+    RELOAD_RATE,
+    STEADY,
+    file_row,
+    lost_and_doubled,
+    publish_stream,
+)
 from benchmarks.workplace import Workplace, event_templates, promote, with_production, workplace
 from features.stages import ForestParams
 from pipelines.datasets import load_prepared
@@ -28,12 +36,9 @@ from serving.compiled.scorer import CompiledScorer
 from serving.registry import resolve
 from tests.services import KafkaBroker
 
-RATE, RELOAD_RATE = 1000, 500
-EPOCH_SECONDS = 60
-STEADY = {"micro-batch": 30.0, "real-time": 2.0 * EPOCH_SECONDS}  # two whole epochs, with the end of each
 # Of real-time mode, the first epoch: Java compiles at its end what it runs at every end.
 WARM = {"micro-batch": 20.0, "real-time": EPOCH_SECONDS + 5.0}
-RATES, RATE_SECONDS = (1000, 2000, 4000, 8000, 16000, 32000), 30
+RATES = (1000, 2000, 4000, 8000, 16000, 32000)
 # A promotion takes effect at the end of a batch or an epoch, which must fall into the load.
 PROMOTED_AFTER, RELOADS = 20, {"micro-batch": 40.0, "real-time": 40.0 + EPOCH_SECONDS}
 
@@ -104,7 +109,7 @@ def main(quick: bool = typer.Option(False, help="shorter loads, to see that it w
                 loads[mode] = _steady(bench, mode, seconds * scale)
             rates = {mode: _highest(bench, mode, RATES[: 2 if quick else None]) for mode in STEADY}
             reloads = {mode: _reload(bench, mode, seconds) for mode, seconds in RELOADS.items()}
-            _publish(place, [*originals, ours], loads, rates, reloads)
+            publish_stream(place, [*originals, ours], loads, rates, reloads)
             check_events(lost_and_doubled(ours, loads, rates, reloads))
             for mode in STEADY:
                 bench.check(mode)
@@ -129,7 +134,7 @@ def _original_files(place: Workplace, session: str) -> dict[str, Any]:
     )
     process.communicate()
     times = json.loads((folder / "times.json").read_text())
-    return _file_row(f"files, original design, {session} session", place, times, folder / "scores")
+    return file_row(f"files, original design, {session} session", place, times, folder / "scores")
 
 
 def _our_files(place: Workplace) -> dict[str, Any]:
@@ -139,34 +144,7 @@ def _our_files(place: Workplace) -> dict[str, Any]:
     said, _ = process.communicate()
     lines = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
     times = [line["batch_ms"] for line in lines if line["event"] == "batch"]
-    return _file_row("files, micro-batch", place, times, folder / "scores")
-
-
-def _file_row(name: str, place: Workplace, times: Sequence[float], scores: Path) -> dict[str, Any]:
-    """One row of the table from the milliseconds per batch; the first five warm up. Every lead must be there once."""
-    import pyarrow.dataset as ds
-
-    ids = ds.dataset(scores, partitioning="hive", exclude_invalid_files=False).to_table(["ProspectID"])["ProspectID"]
-    wanted = ds.dataset(place.folder / "data" / "stream").count_rows()
-    found = len(ids.unique())
-    return _row(name, Spread.of(times[5:]), wanted, len(ids), wanted - found, len(ids) - found, "ms per file and batch")
-
-
-def _row(name: str, spread: Spread, sent: int, received: int, lost: int, doubled: int, what: str) -> dict[str, Any]:
-    latency = {key: value for key, value in asdict(spread).items() if key != "n"}
-    return {
-        "what": name,
-        **latency,
-        "sent": sent,
-        "received": received,
-        "lost": lost,
-        "doubled": doubled,
-        "ms of": what,
-    }
-
-
-def _load_row(name: str, load: Received) -> dict[str, Any]:
-    return _row(name, load.spread, load.sent, load.received, load.lost, load.doubled, "sent until received")
+    return file_row("files, micro-batch", place, times, folder / "scores")
 
 
 def _told(name: str, load: Received) -> Received:
@@ -227,73 +205,6 @@ def _reload(bench: Bench, mode: str, seconds: float) -> Received:
     if found.versions != {"1", "2"}:
         raise RuntimeError(f"{mode}: the promotion did not fall into the load: scored by {sorted(found.versions)}")
     return found
-
-
-def lost_and_doubled(
-    files: dict[str, Any],
-    loads: dict[str, Received],
-    rates: dict[str, dict[int, Received]],
-    reloads: dict[str, Received],
-) -> dict[str, tuple[int, int]]:
-    """How many events ours lost and doubled, by load; what is late at a rate that is too high is not lost."""
-    found = {files["what"]: (files["lost"], files["doubled"])}
-    found |= {f"{mode}, {RATE:,}/s": (loads[mode].lost, loads[mode].doubled) for mode in STEADY}
-    found |= {f"rates, {mode}, {r:,}/s": (0, load.doubled) for mode in rates for r, load in rates[mode].items()}
-    return found | {f"{mode}, promotion": (load.lost, load.doubled) for mode, load in reloads.items()}
-
-
-def _publish(
-    place: Workplace,
-    rows: list[dict[str, Any]],
-    loads: dict[str, Received],
-    rates: dict[str, dict[int, Received]],
-    reloads: dict[str, Received],
-) -> None:
-    title = f"Kafka to Kafka, {RATE:,} events/s"
-    rows += [_load_row(f"{title}, {mode}", loads[mode]) for mode in STEADY]
-    rows.append(_load_row(f"{title}, bare relay without Spark", loads["relay"]))
-    p50 = {name: load.spread.p50 for name, load in loads.items()}
-    ratio = [
-        {"what": "files p50: original, plain session / ours", "times": rows[0]["p50"] / rows[2]["p50"]},
-        {"what": "files p50: original, tuned session / ours", "times": rows[1]["p50"] / rows[2]["p50"]},
-        {"what": "p50: micro-batch / real-time", "times": p50["micro-batch"] / p50["real-time"]},
-        {"what": "p50: real-time / relay", "times": p50["real-time"] / p50["relay"]},
-    ]
-    highest = [
-        {
-            "mode": mode,
-            "highest rate kept (events/s)": max((r for r, load in found.items() if load.keeps_up), default=0),
-            "p50 there (ms)": next((v.spread.p50 for r, v in reversed(found.items()) if v.keeps_up), float("nan")),
-            "tried": ", ".join(f"{r:,}" for r in found),
-        }
-        for mode, found in rates.items()
-    ]
-    reloaded = [
-        {
-            "mode": mode,
-            "longest gap between two scored events (s)": float(load.gaps().max()),
-            "sent": load.sent,
-            "lost": load.lost,
-            "without a version": load.unversioned,
-            "doubled": load.doubled,
-        }
-        for mode, load in reloads.items()
-    ]
-    tables = [
-        Table(
-            "Latency of the stream (ms): 100 trees, depth 10, calibrated",
-            rows,
-            [
-                f"{place.leads}; the original is not calibrated, and runs in a plain SparkSession, or in ours",
-                f"an epoch of real-time mode lasts {EPOCH_SECONDS} s; it is measured from the second one on",
-            ],
-        ),
-        Table("Ratios", ratio),
-        Table(f"Highest rate without growing lag (loads of {RATE_SECONDS} s)", highest),
-        Table(f"A promotion under load, {RELOAD_RATE} events/s", reloaded),
-    ]
-    raw = {mode: asdict(load.spread) for mode, load in loads.items()}
-    publish("stream", tables, raw)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,8 @@ import pytest
 from benchmarks.answers import WrongAnswers, check_alike, check_events, check_scores, check_written
 from benchmarks.kafka_load import Received
 from benchmarks.online import Asked, answer_of
-from benchmarks.stream import lost_and_doubled, template_scores
+from benchmarks.stream import template_scores
+from benchmarks.stream_tables import lost_and_doubled
 from serving.compiled.scorer import CompiledScorer
 from tests.leads import small_contract
 from tests.trees import by_hand
