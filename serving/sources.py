@@ -74,6 +74,9 @@ def arrivals(spark: SparkSession, source: SourceOptions, contract: Contract) -> 
     """
     if isinstance(source, TopicOptions):
         return kafka_arrivals(topic_stream(spark, source))
+    if source.format is FileFormat.JSON:
+        # Spark refuses row numbers in a stream, as every batch counts anew; here they number the lines of its files.
+        spark.conf.set("spark.sql.streaming.unsupportedOperationCheck", "false")
     return file_arrivals(_file_reader(spark, source), source, contract)
 
 
@@ -83,10 +86,12 @@ def file_arrivals(reader: Reader, source: FileOptions, contract: Contract) -> Da
         rows = reader.schema(event_schema(contract)).format("parquet").load(source.folder)
         text = F.to_json(F.struct(*rows.columns))
         return rows.select(*_of_file(text, F.lit(None), F.col("_metadata.row_index")))
-    lines = text_lines(text_reader(reader, source.format).load(source.folder), source.format, contract)
+    files = text_reader(reader, source.format).load(source.folder)
     if source.format is FileFormat.CSV:
-        return csv_arrivals(lines, contract)
-    return lines.select(*_of_file(F.make_valid_utf8("value"), F.when(~F.is_valid_utf8("value"), NOT_UTF8), F.lit(0)))
+        return csv_arrivals(csv_lines(files, contract), contract)
+    fault = F.when(~F.is_valid_utf8("value"), NOT_UTF8)
+    # Blank lines count as lines.
+    return files.select(*_of_file(F.make_valid_utf8("value"), fault, _line())).where(_not_blank())
 
 
 def text_reader(reader: Reader, form: FileFormat) -> Reader:
@@ -96,7 +101,21 @@ def text_reader(reader: Reader, form: FileFormat) -> Reader:
 
 def text_lines(files: DataFrame, form: FileFormat, contract: Contract) -> DataFrame:
     """What `text_reader` loads, as one row for each event."""
-    return csv_lines(files, contract) if form is FileFormat.CSV else files.where(F.trim("value") != "")
+    return csv_lines(files, contract) if form is FileFormat.CSV else files.where(_not_blank())
+
+
+def _not_blank() -> Column:
+    return F.trim("value") != ""
+
+
+def _line() -> Column:
+    """A number that grows from line to line of a text file.
+
+    It is the line's, from 0, where the file is below 4 MiB (spark.sql.files.openCostInBytes) and alone in its batch:
+    else a task may have read other files before, and each part of a file counts anew, 2**33 and more above the last.
+    """
+    part = F.shiftright(F.col("_metadata.file_block_start"), 20)
+    return F.shiftleft(part, 33) + F.monotonically_increasing_id().bitwiseAND(F.lit(2**33 - 1))
 
 
 def kafka_arrivals(records: DataFrame) -> DataFrame:

@@ -105,6 +105,28 @@ def test_an_empty_folder_is_watched(spark, run, tmp_path):
     assert len(scores(spark, tmp_path)) == 3
 
 
+def test_a_line_of_json_is_told_by_its_number(spark, run, tmp_path):
+    line = json.dumps({"LeadId": "a", "Visits": 3}).encode()
+    fill(tmp_path / "in", {"a.json": b"\n".join([line, b"", b"nonsense", line])})
+    run("json")
+    assert [r.position for r in spark.read.parquet(str(tmp_path / "dead")).collect()] == [2]
+    assert sorted(r.position for r in scores(spark, tmp_path)) == [0, 3]
+
+
+def test_lines_of_a_file_in_several_parts_keep_their_order(spark, tmp_path):
+    lines = [json.dumps({"LeadId": f"{n:05d}", "Visits": 3}).encode() for n in range(60_000)]
+    fill(tmp_path / "in", {"a.json": b"\n".join(lines), "b.json": b"{}"})
+    spark.conf.set("spark.sql.files.maxPartitionBytes", 2**20)
+    try:
+        files = FileOptions(folder=str(tmp_path / "in"), format="json")
+        rows = file_arrivals(spark.read, files, small_contract()).where("file = 'a.json'")
+        assert rows.rdd.getNumPartitions() > 1
+        ids = [json.loads(r.value)["LeadId"] for r in rows.orderBy("position").select("value").collect()]
+    finally:
+        spark.conf.unset("spark.sql.files.maxPartitionBytes")
+    assert ids == sorted(ids)
+
+
 def test_json_lines_are_events_and_dirt_is_told_by_line(spark, run, tmp_path):
     good = json.dumps({"LeadId": "a", "Visits": 3}).encode()
     cut = gzip.compress(b"\n".join([good] * 2000))[:-30]
