@@ -83,7 +83,7 @@ def _rates(ax: Axes, found: tuple[Slice, ...]) -> None:
     ax.set(xlim=(-0.02, 1.02), xlabel="converted leads, 95% interval,\nand mean score")
     ax.xaxis.set_major_formatter(PercentFormatter(1))
     ax.xaxis.set_major_locator(MaxNLocator(5))
-    ax.legend(loc="lower left", bbox_to_anchor=(-0.02, 1), ncols=2, fontsize=9, frameon=False, columnspacing=1.2)
+    ax.legend(loc="lower left", bbox_to_anchor=(-0.02, 1), fontsize=9, frameon=False)
 
 
 def _name(found: Slice, mark: str = "") -> str:

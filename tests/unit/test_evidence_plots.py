@@ -107,6 +107,14 @@ def test_slices_tell_small_bad_and_other_ones_apart():
     assert {"small slice", "surely below all leads", "slice"} <= set(said(PICTURES["slices"][0]()).split("\n"))
 
 
+def test_legends_of_slices_with_long_names_lie_within_the_picture():
+    long = SliceReport(SPAN, 1500, 1500, 400, (), (replace(GOOD, value="W" * 24), SMALL, BAD))
+    figure = slice_plots.slices(long, "City", SUBJECT)
+    figure.draw_without_rendering()
+    ends = [ax.get_legend().get_window_extent().x1 for ax in figure.axes]
+    assert max(ends) <= figure.bbox.x1
+
+
 def test_the_bars_of_a_rate_are_the_slice_s_own_interval():
     bars = slice_plots.slices(SLICES, "City", SUBJECT).axes[1].collections[0]
     assert bars.get_segments()[0][:, 0] == pytest.approx([0.36, 0.45])
