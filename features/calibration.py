@@ -1,10 +1,15 @@
 """Calibration: a fitted stage that turns the forest's probability into the rate at which such leads convert."""
 
-from pyspark.ml.linalg import Vectors
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+from pyspark.ml.functions import array_to_vector
 from pyspark.ml.regression import IsotonicRegression, IsotonicRegressionModel
-from pyspark.sql import DataFrame, Window
+from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
+from features.driver_rows import driver_rows
 from features.splits import AGE, GROUP
 from features.stages import CALIBRATED, positive_probability
 
@@ -33,9 +38,9 @@ def centered_isotonic(scored: DataFrame, label: str) -> IsotonicRegressionModel:
         F.max_by("probability", positive_probability()).alias("top"),
         F.min_by("probability", positive_probability()).alias("bottom"),
     ).collect()[0]
-    imagined = scored.sparkSession.createDataFrame([(ends["bottom"], 1.0, 1.0), (ends["top"], 0.0, 1.0)], leads.schema)
+    imagined = [(ends["bottom"].toArray(), 1.0, 1.0), (ends["top"].toArray(), 0.0, 1.0)]
     stage = _isotonic(label)
-    leads = leads.unionAll(imagined)
+    leads = leads.unionAll(_given(scored.sparkSession, imagined, label))
     held = F.sum(_WEIGHT)
     steps = (
         stage.fit(leads)
@@ -45,8 +50,15 @@ def centered_isotonic(scored: DataFrame, label: str) -> IsotonicRegressionModel:
         .orderBy("centre")
         .collect()
     )
-    centres = [(Vectors.dense(1 - s["centre"], s["centre"]), float(s[CALIBRATED]), float(s["weight"])) for s in steps]
-    return stage.fit(scored.sparkSession.createDataFrame(centres, leads.schema))
+    centres = [((1 - s["centre"], s["centre"]), s[CALIBRATED], s["weight"]) for s in steps]
+    return stage.fit(_given(scored.sparkSession, centres, label))
+
+
+def _given(spark: SparkSession, rows: Sequence[Sequence[Any]], label: str) -> DataFrame:
+    """Rows of probability (two numbers, which become a vector), label and weight."""
+    number = pa.float64()
+    found = driver_rows(spark, rows, pa.schema({"probability": pa.list_(number), label: number, _WEIGHT: number}))
+    return found.select(array_to_vector(F.col("probability")).alias("probability"), label, _WEIGHT)
 
 
 def _isotonic(label: str) -> IsotonicRegression:

@@ -5,9 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import pyarrow as pa
 from pyspark.sql import Column, DataFrame, Observation, SparkSession
 from pyspark.sql import functions as F
 
+from features.driver_rows import driver_rows
 from features.storage import Storage, join
 from serving.events import MOST_ID
 from serving.file_account import FileAccount
@@ -149,7 +151,8 @@ def letter_rows(spark: SparkSession, letters: Sequence[Letter], query: str) -> D
     """Dead letters of the driver as rows of DEAD_LETTER_COLUMNS."""
     now = F.current_timestamp()
     rows = [(x.event_id, x.event_time, x.origin, x.raw, x.reason) for x in letters]
-    frame = spark.createDataFrame(rows, "event_id string, said string, origin string, raw string, reason string")
+    names = ("event_id", "said", "origin", "raw", "reason")
+    frame = driver_rows(spark, rows, pa.schema([(name, pa.string()) for name in names]))
     return frame.select(
         "event_id",
         F.lit(None).cast("string").alias("lead"),

@@ -7,9 +7,11 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from features.driver_rows import driver_rows
 from features.storage import Storage, join
 from serving.redrive import Replay
 from serving.webhook import Courier, WebhookOptions
@@ -54,7 +56,7 @@ def redeliver(
 
 
 def _note(spark: SparkSession, rows: Sequence[Any], ledger: str) -> None:
-    delivered = spark.createDataFrame([(row.event_id,) for row in rows], "event_id string")
+    delivered = driver_rows(spark, [(row.event_id,) for row in rows], pa.schema([("event_id", pa.string())]))
     delivered.coalesce(1).write.parquet(join(ledger, f"delivered-{uuid.uuid4().hex}"))
 
 

@@ -4,12 +4,13 @@ import math
 import random
 from typing import Any
 
+import pyarrow as pa
 from pyspark.ml import PipelineModel
 from pyspark.ml.feature import ImputerModel, StringIndexerModel
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql.types import DoubleType, StringType, StructField, StructType
 
 from features.contract import Contract, Kind, LeadField
+from features.driver_rows import driver_rows
 from serving.errors import ServingError, UnfitVersion, one_line
 from serving.registry import ResolvedVersion
 from serving.scoring import input_columns, scored
@@ -78,8 +79,8 @@ def probe_leads(spark: SparkSession, model: PipelineModel, contract: Contract) -
         (f"probe-{i}", *(answer(field) for field in fields)) for i in range(LEADS)
     ]
     rows.append(("probe-empty", *(None for _ in fields)))
-    types = [StructField(f.name, StringType() if f.kind is Kind.CATEGORY else DoubleType()) for f in fields]
-    return spark.createDataFrame(rows, StructType([StructField(contract.id.name, StringType()), *types])).coalesce(1)
+    types = [(f.name, pa.string() if f.kind is Kind.CATEGORY else pa.float64()) for f in fields]
+    return driver_rows(spark, rows, pa.schema([(contract.id.name, pa.string()), *types])).coalesce(1)
 
 
 def _means(model: PipelineModel) -> dict[str, float]:
