@@ -84,7 +84,7 @@ class KafkaBroker(Service):
             raise ServiceMissing("no Kafka broker: .jars/kafka holds no jars; run: make jars")
         self.port, self._controller = free_ports(2)
         self._settings = folder / "server.properties"
-        self._java = [find_java(), "-Xmx512m", "-cp", str(JARS / "kafka" / "*")]
+        self._java = [*java_words(), "-Xmx512m", "-cp", str(JARS / "kafka" / "*")]
 
     @property
     def bootstrap(self) -> str:
@@ -297,6 +297,11 @@ def find_java() -> str:
     if java is None:
         raise ServiceMissing("no Kafka broker: there is no Java; .ci/check-java says how to install it")
     return java
+
+
+def java_words() -> list[str]:
+    """Java's command, with the options that `make test` gives Spark's: no server of tests lives long enough either."""
+    return [find_java(), *os.environ.get("SPARK_SUBMIT_OPTS", "").split()]
 
 
 def find_postgres() -> Path:

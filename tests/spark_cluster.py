@@ -15,6 +15,11 @@ DAEMON = "org.apache.spark.deploy"
 JAVA = ["-Xmx256m", "--add-modules=jdk.incubator.vector", "-Dspark.master.rest.enabled=false"]
 
 
+def executor_options() -> dict[str, str]:
+    """The options of Java that `make test` gives Spark's, as executors inherit them."""
+    return {"JDK_JAVA_OPTIONS": os.environ.get("SPARK_SUBMIT_OPTS", "")}
+
+
 def spark_home(folder: Path) -> Path:
     """Links to the real one in a folder that may be written to: a local cluster keeps its executors' files there."""
     folder.mkdir(exist_ok=True)
@@ -39,7 +44,7 @@ class SparkDaemon(Service):
         others = {k: v for k, v in os.environ.items() if not k.startswith(("SPARK_", "PYSPARK_", "LEADS_", "MLFLOW_"))}
         # Spark's own start scripts tell the Scala version; a worker needs it for the executors' class path.
         here = {"SPARK_HOME": str(SPARK_HOME), "SPARK_LOCAL_IP": HOST, "SPARK_SCALA_VERSION": "2.13"}
-        return {"cwd": self.folder, "env": others | here}
+        return {"cwd": self.folder, "env": others | here | executor_options()}
 
 
 class SparkMaster(SparkDaemon):
