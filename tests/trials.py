@@ -126,7 +126,7 @@ class Trial:
     def run(self, stop: Event | None = None, quiet: bool = True, **changed: Any) -> StreamSummary:
         """Run the stream in this process until it ends; by itself without a `stop`. It logs unless `quiet`."""
         asked = {"available_now": stop is None, **changed}
-        services = Connections(kafka=self.kafka.bootstrap, postgres_dsn=self.postgres.dsn)
+        services = Connections(kafka=self.kafka.bootstrap, postgres_dsn=self.postgres.dsn, webhook_url=self.webhook)
         options = StreamOptions(**self.options(**asked))
         report = (lambda batch: None) if quiet else None
         return run_stream(self.spark, self.settings, options, stop, report, connections=services)

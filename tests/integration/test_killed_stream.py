@@ -85,7 +85,7 @@ def test_a_stream_whose_java_is_killed_says_so_in_its_last_line(trial):
 
 
 def test_a_stream_killed_at_random_moments_stores_every_event_once_and_posts_each(trial, capsys):
-    trial.per_batch = max(1, EVENTS // (8 * KILLS))
+    trial.per_batch = max(1, EVENTS // (6 * KILLS))
     rng, deaths = random.Random(SEED), []
     trial.send(EVENTS)
     with receiving() as crm:
@@ -99,8 +99,7 @@ def test_a_stream_killed_at_random_moments_stores_every_event_once_and_posts_eac
                 deaths.append(f"{victim} after {stream.batches()} batches")
         before = len(trial.scores())
         assert 0 < before < len(trial.good), "the kills came before or after the work"
-        with trial.streaming(sink=sinks, available_now="true") as stream:
-            assert stream.ended() == 0, stream.said()[-3000:]
+        trial.run(sink=sinks)
     posted = crm.keys()
     with capsys.disabled():
         print(f"\n{EVENTS:,} events, {KILLS} kills (seed {SEED}): {', '.join(deaths)}; {before:,} stored by then")

@@ -63,11 +63,11 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> N
 
 
 def test_a_stream_killed_twice_scores_every_lead_exactly_once(command, store, spark, tmp_path):
-    for killed_at in (10, 25):
+    for killed_at in (5, 12):
         with running([*command, "--max-files-per-trigger", "2"], store) as process:
             wait_for(lambda killed_at=killed_at: batches(tmp_path) >= killed_at, process)
             process.send_signal(signal.SIGKILL)
-    assert 25 <= batches(tmp_path) < FILES / 2
+    assert 12 <= batches(tmp_path) < FILES / 2
     rest = [*command, "--max-files-per-trigger", "20", "--available-now", "true"]
     subprocess.run(rest, env=store.environment, cwd=store.folder, timeout=WAIT_SECONDS, check=True, capture_output=True)
     once = Counter(f"lead-{i:05d}" for i in range(FILES * PER_FILE))

@@ -28,7 +28,7 @@ def sample(spark, contract, tmp_path_factory):
 
 def auc(train, test, contract, features):
     label = contract.label.name
-    model = pipeline(contract.feature_set(features), ForestParams(trees=40, depth=10), label).fit(train)
+    model = pipeline(contract.feature_set(features), ForestParams(trees=20, depth=10), label).fit(train)
     scored = model.transform(test)
     return evaluate(scored.select(*scored_columns(scored, label)), label)["auc_roc"]
 
