@@ -95,6 +95,9 @@ EVERYWHERE = {
     "spark.sql.dataFrameQueryContext.enabled": "false",
     # Its default is asked of the environment for every value that Spark hands to a function of its own.
     "spark.sql.types.framework.enabled": "false",
+    # Java's second compiler gives up on the methods of a whole stage that are much longer (out of nodes), and they are
+    # interpreted then, at a twentieth of the speed; beyond the limit Spark makes many short methods in their place.
+    "spark.sql.codegen.hugeMethodLimit": "8000",
     # Without it Spark serializes every projection, a whole forest among them, only to see whether it can.
     "spark.sql.execution.usePartitionEvaluator": "true",
 }
