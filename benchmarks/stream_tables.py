@@ -38,8 +38,7 @@ def _row(name: str, spread: Spread, sent: int, received: int, lost: int, doubled
     }
 
 
-def load_row(name: str, load: Received) -> dict[str, Any]:
-    """One row of the table of latencies, of a load by Kafka."""
+def _load_row(name: str, load: Received) -> dict[str, Any]:
     return _row(name, load.spread, load.sent, load.received, load.lost, load.doubled, "sent until received")
 
 
@@ -65,8 +64,8 @@ def publish_stream(
 ) -> None:
     """Print and keep the tables; `rows` are those of files: the original in both sessions, then ours."""
     title = f"Kafka to Kafka, {RATE:,} events/s"
-    rows += [load_row(f"{title}, {mode}", loads[mode]) for mode in STEADY]
-    rows.append(load_row(f"{title}, bare relay without Spark", loads["relay"]))
+    rows += [_load_row(f"{title}, {mode}", loads[mode]) for mode in STEADY]
+    rows.append(_load_row(f"{title}, bare relay without Spark", loads["relay"]))
     p50 = {name: load.spread.p50 for name, load in loads.items()}
     ratio = [
         {"what": "files p50: original, plain session / ours", "times": rows[0]["p50"] / rows[2]["p50"]},

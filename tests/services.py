@@ -84,7 +84,7 @@ class KafkaBroker(Service):
             raise ServiceMissing("no Kafka broker: .jars/kafka holds no jars; run: make jars")
         self.port, self._controller = free_ports(2)
         self._settings = folder / "server.properties"
-        self._java = [*java_words(), "-Xmx512m", "-cp", str(JARS / "kafka" / "*")]
+        self._java = [find_java(), "-Xmx512m", "-cp", str(JARS / "kafka" / "*")]
 
     @property
     def bootstrap(self) -> str:
@@ -107,7 +107,7 @@ class KafkaBroker(Service):
             return
         self._settings.write_text(self.settings())
         words = ["kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", str(self._settings)]
-        run_once([*self._java, *words, *self.format_words()])
+        run_once([*self._java, *words, *self.format_words()], **self.options())
 
     def settings(self) -> str:
         """The broker's settings, as properties."""
@@ -124,7 +124,7 @@ class KafkaBroker(Service):
 
     def options(self) -> dict[str, Any]:
         """What the broker writes beside its data lands in its folder."""
-        return {"cwd": self.folder}
+        return {"cwd": self.folder, "env": os.environ | java_options()}
 
     def is_ready(self) -> bool:
         """Whether the broker has said that it takes requests: its port is open before it does."""
@@ -139,61 +139,6 @@ class KafkaBroker(Service):
         topic = NewTopic(name, num_partitions=partitions, replication_factor=1, config=config)
         admin = AdminClient(self.client)  # a name of its own: its futures die with it
         admin.create_topics([topic])[name].result(self.start_seconds)
-
-
-class SecuredBroker(KafkaBroker):
-    """A Kafka node that speaks TLS alone and asks for user and password (SCRAM-SHA-512); its certificate is its own."""
-
-    user = "scorer"
-
-    def __init__(self, folder: Path, password: str) -> None:
-        super().__init__(folder)
-        self._password = password
-        self._keystore, self.certificate = folder / "broker.p12", folder / "broker.pem"
-
-    @property
-    def client(self) -> dict[str, str]:
-        """What a client of librdkafka needs to reach it."""
-        login = {"sasl.username": self.user, "sasl.password": self._password, "sasl.mechanism": "SCRAM-SHA-512"}
-        return super().client | {"security.protocol": "SASL_SSL", "ssl.ca.location": str(self.certificate)} | login
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """What the stream needs in its environment to reach it; the password among it."""
-        secured = {"LEADS_KAFKA_PROTOCOL": "SASL_SSL", "LEADS_KAFKA_TRUSTSTORE": str(self.certificate)}
-        return super().environment | secured | {"KAFKA_USERNAME": self.user, "KAFKA_PASSWORD": self._password}
-
-    def prepare(self) -> None:
-        """Make its key and certificate too."""
-        if not self._keystore.exists():
-            tool = [str(Path(find_java()).with_name("keytool")), "-keystore", str(self._keystore)]
-            tool += ["-storetype", "PKCS12", "-storepass", self._password, "-alias", "broker"]
-            made = ["-genkeypair", "-keyalg", "RSA", "-dname", f"CN={HOST}", "-ext", f"san=ip:{HOST}", "-validity", "9"]
-            run_once([*tool, *made])
-            run_once([*tool, "-exportcert", "-rfc", "-file", str(self.certificate)])
-        super().prepare()
-
-    def settings(self) -> str:
-        """As the plain broker's, with one listener that is secured."""
-        login = "org.apache.kafka.common.security.scram.ScramLoginModule required"
-        return super().settings().replace("PLAINTEXT:PLAINTEXT", "SASL_SSL:SASL_SSL").replace(
-            "PLAINTEXT://", "SASL_SSL://"
-        ) + (
-            "inter.broker.listener.name=SASL_SSL\n"
-            "sasl.enabled.mechanisms=SCRAM-SHA-512\n"
-            "sasl.mechanism.inter.broker.protocol=SCRAM-SHA-512\n"
-            f"listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config={login}"
-            f' username="{self.user}" password="{self._password}";\n'
-            f"ssl.keystore.location={self._keystore}\n"
-            "ssl.keystore.type=PKCS12\n"
-            f"ssl.keystore.password={self._password}\n"
-            f"ssl.truststore.location={self.certificate}\n"
-            "ssl.truststore.type=PEM\n"
-        )
-
-    def format_words(self) -> list[str]:
-        """The user with its password."""
-        return ["--add-scram", f"SCRAM-SHA-512=[name={self.user},password={self._password}]"]
 
 
 class PostgresServer(Service):
@@ -260,36 +205,6 @@ class PostgresServer(Service):
             self._home.cleanup()
 
 
-class SecuredPostgres(PostgresServer):
-    """PostgreSQL that also speaks TLS; `certificate` is its own, which clients may verify it by."""
-
-    @property
-    def certificate(self) -> Path:
-        """The file of the certificate."""
-        return self.home / "server.pem"
-
-    def prepare(self) -> None:
-        """Make its key and certificate too."""
-        if not self.certificate.exists():
-            make_certificate(self.home / "server.key", self.certificate)
-        super().prepare()
-
-    def command(self) -> list[str]:
-        """As the plain server's, with TLS."""
-        files = ["-c", f"ssl_cert_file={self.certificate}", "-c", f"ssl_key_file={self.home}/server.key"]
-        return [*super().command(), "-c", "ssl=on", *files]
-
-
-def make_certificate(key: Path, certificate: Path) -> None:
-    """Make a key and a certificate of this machine's own address."""
-    if shutil.which("openssl") is None:
-        raise ServiceMissing("no server with TLS: there is no openssl; install it (Debian: apt-get install openssl)")
-    made = ["-keyout", str(key), "-out", str(certificate), "-days", "9", "-subj", f"/CN={HOST}"]
-    run_once(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-addext", f"subjectAltName=IP:{HOST}", *made]
-    )
-
-
 def find_java() -> str:
     """Java's command: of JAVA_HOME first, then on the PATH."""
     home = os.environ.get("JAVA_HOME")
@@ -299,9 +214,9 @@ def find_java() -> str:
     return java
 
 
-def java_words() -> list[str]:
-    """Java's command, with the options that `make test` gives Spark's: no server of tests lives long enough either."""
-    return [find_java(), *os.environ.get("SPARK_SUBMIT_OPTS", "").split()]
+def java_options() -> dict[str, str]:
+    """The options that `make test` gives Spark's Java, for servers of tests: they live no longer."""
+    return {"JDK_JAVA_OPTIONS": os.environ.get("SPARK_SUBMIT_OPTS", "")}
 
 
 def find_postgres() -> Path:
@@ -313,11 +228,3 @@ def find_postgres() -> Path:
     if os.geteuid() == 0 and "postgres" not in (user.pw_name for user in pwd.getpwall()):
         raise ServiceMissing("no PostgreSQL: root may not run it and there is no user postgres; run as another user")
     return Path(found).parent
-
-
-def connector_jars() -> str:
-    """Spark's Kafka connector as a value for spark.jars, which the JVM must be started with."""
-    jars = sorted(str(path) for path in JARS.glob("spark/*.jar"))
-    if not jars:
-        raise ServiceMissing("no Kafka connector for Spark: .jars/spark holds no jars; run: make jars")
-    return ",".join(jars)

@@ -7,17 +7,12 @@ from typing import Any
 import pyspark
 
 from tests.service_process import HOST, Service
-from tests.services import find_java
+from tests.services import find_java, java_options
 
 SPARK_HOME = Path(pyspark.__file__).parent
 DAEMON = "org.apache.spark.deploy"
 # Spark 4 needs this module of Java; its own launcher adds it.
 JAVA = ["-Xmx256m", "--add-modules=jdk.incubator.vector", "-Dspark.master.rest.enabled=false"]
-
-
-def executor_options() -> dict[str, str]:
-    """The options of Java that `make test` gives Spark's, as executors inherit them."""
-    return {"JDK_JAVA_OPTIONS": os.environ.get("SPARK_SUBMIT_OPTS", "")}
 
 
 def spark_home(folder: Path) -> Path:
@@ -44,7 +39,7 @@ class SparkDaemon(Service):
         others = {k: v for k, v in os.environ.items() if not k.startswith(("SPARK_", "PYSPARK_", "LEADS_", "MLFLOW_"))}
         # Spark's own start scripts tell the Scala version; a worker needs it for the executors' class path.
         here = {"SPARK_HOME": str(SPARK_HOME), "SPARK_LOCAL_IP": HOST, "SPARK_SCALA_VERSION": "2.13"}
-        return {"cwd": self.folder, "env": others | here | executor_options()}
+        return {"cwd": self.folder, "env": others | here | java_options()}
 
 
 class SparkMaster(SparkDaemon):

@@ -17,7 +17,8 @@ from tests.commands import Workplace
 from tests.integration.conftest import running
 from tests.leads import small_csv
 from tests.service_process import HOST
-from tests.spark_cluster import SparkMaster, SparkWorker, executor_options, spark_home
+from tests.services import java_options
+from tests.spark_cluster import SparkMaster, SparkWorker, spark_home
 
 OURS = """
 from functools import partial
@@ -40,7 +41,7 @@ def environment(place: Workplace) -> dict[str, str]:
     """Data and models on their way by file: URI, in a folder that every process sees."""
     shared = {"LEADS_DATA": place.data.as_uri(), "MLFLOW_DFS_TMP": (place.folder / "models").as_uri()}
     spark = {"SPARK_HOME": str(spark_home(place.folder / "spark")), "SPARK_LOCAL_IP": HOST}
-    spark |= executor_options()
+    spark |= java_options()
     return place.environment | shared | spark | {"PYSPARK_PYTHON": sys.executable, "LEADS_DRIVER_MEMORY": "1g"}
 
 

@@ -7,8 +7,8 @@ import pytest
 import requests
 
 from tests.integration.conftest import on_trial, running
+from tests.secured_services import SecuredBroker
 from tests.service_process import free_ports
-from tests.services import SecuredBroker
 
 PASSWORD = secrets.token_hex(16)
 

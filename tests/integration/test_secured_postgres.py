@@ -9,7 +9,7 @@ from serving.retries import Patience
 from tests.integration.conftest import running
 from tests.leads import small_contract
 from tests.scored import scored_rows
-from tests.services import SecuredPostgres, make_certificate
+from tests.secured_services import SecuredPostgres, make_certificate
 
 LONG = Patience(total=600)  # a refusal that is tried again would outlast the test
 
