@@ -44,8 +44,8 @@ def fanned_out(two_versions, spark, kafka, postgres, tmp_path_factory) -> Iterat
             producer.produce(trial.topic, json.dumps(event).encode())
         assert producer.flush(60) == 0
         trial.send(50)
-        with pytest.MonkeyPatch.context() as patch, redirect_stdout(StringIO()) as said:
-            patch.setenv("LEADS_WEBHOOK_URL", crm.url)
+        trial.webhook = crm.url
+        with redirect_stdout(StringIO()) as said:
             trial.run(sink="parquet,postgres,webhook", hot=HOT, quiet=False)
         log = [json.loads(line) for line in said.getvalue().splitlines() if line.startswith("{")]
         yield FannedOut(trial, crm, {row["event_id"]: row for row in trial.scores()}, log)
