@@ -14,6 +14,7 @@ from starlette.requests import ClientDisconnect
 from features.blanks import BLANKS
 from features.contract import Contract
 from serving.compiled.artifact import load_compiled
+from serving.compiled.description import CategoryInput, Description
 from serving.compiled.errors import BadLead
 from serving.compiled.paths import refuse_unexplainable
 from serving.compiled.reasons import COLUMN
@@ -149,10 +150,22 @@ class Online:
             answers.append(answered)
         if reasons and leads:
             refuse_unexplainable(scorer.description)
-            table = pa.Table.from_pylist(answers)
-            for one, told in zip(found, scorer.reasons(table).to_pylist(), strict=True):
+            told_of_all = scorer.reasons(_table(answers, scorer.description)).to_pylist()
+            for one, told in zip(found, told_of_all, strict=True):
                 one[COLUMN] = told
         return found
+
+
+def _table(leads: list[dict[str, Any]], description: Description) -> pa.Table:
+    """Checked leads as columns; a number is a double, as it is for the score."""
+    columns: dict[str, pa.Array] = {}
+    for source in description.inputs:
+        values = [lead[source.name] for lead in leads]
+        if isinstance(source, CategoryInput):
+            columns[source.name] = pa.array(values, pa.string())
+        else:
+            columns[source.name] = pa.array([None if v is None else float(v) for v in values], pa.float64())
+    return pa.table(columns)
 
 
 def app(online: Online) -> FastAPI:

@@ -43,7 +43,7 @@ def refuse_fields(names: Iterable[str], description: Description) -> None:
 
 
 def checked_batch(batch: pa.Table, description: Description) -> None:
-    """BadLead where a value of a batch is outside the contract's limits; names the field and the first row."""
+    """BadLead where a column of a batch is of another type, or a value outside the contract's limits; names both."""
     faults = [fault for i in description.inputs if (fault := _column_fault(batch.column(i.name), i)) is not None]
     if faults:
         raise BadLead(f"{len(faults)} fields hold values that the contract refuses: {'; '.join(faults[:SHOWN])}.")
@@ -72,8 +72,11 @@ def _fault(value: Any, source: NumericInput | CategoryInput) -> str | None:
 
 
 def _column_fault(column: pa.ChunkedArray, source: NumericInput | CategoryInput) -> str | None:
-    if pa.types.is_null(column.type):
+    if column.null_count == len(column):
         return None
+    if not _fits(column.type, source):
+        wanted = "text" if isinstance(source, CategoryInput) else "a number"
+        return f"{source.name} is {_shown(column.drop_null()[0].as_py())}, expected {wanted} or null"
     if isinstance(source, CategoryInput):
         words = column.cast(pa.string())
         lengths = _lengths(words)
@@ -88,6 +91,15 @@ def _column_fault(column: pa.ChunkedArray, source: NumericInput | CategoryInput)
         return None
     row = int(outside.argmax())
     return f"row {row}: {_out_of_range(source, float(numbers[row]))}"
+
+
+def _fits(kind: pa.DataType, source: NumericInput | CategoryInput) -> bool:
+    """Whether a column holds what single leads may hold: text for words, numbers for numbers."""
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    if isinstance(source, CategoryInput):
+        return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
 
 
 def _is_unicode(text: str) -> bool:

@@ -16,7 +16,7 @@ from serving.compiled.layout import InputColumns, Layout, code_count
 
 LARGEST_KEY = 2**62
 Codes = npt.NDArray[np.int64]
-WordIndex = dict[str, dict[Any, int]]
+WordIndex = dict[int, dict[Any, int]]
 
 
 @dataclass(frozen=True)
@@ -72,9 +72,9 @@ def one_row(lead: Mapping[str, Any], description: Description, layout: Layout, i
         source = description.inputs[place.index]
         value = lead[source.name]
         if place.hot is not None:
-            out[0, place.hot[_code(value, index[source.name])]] = 1.0
+            out[0, place.hot[_code(value, index[place.index])]] = 1.0
         elif isinstance(source, CategoryInput):
-            out[0, place.first : place.last] = place.table[_code(value, index[source.name])]  # type: ignore[index]
+            out[0, place.first : place.last] = place.table[_code(value, index[place.index])]  # type: ignore[index]
         elif place.table is not None:
             code = -1
             if value is not None or source.fill is not None:
@@ -87,9 +87,9 @@ def one_row(lead: Mapping[str, Any], description: Description, layout: Layout, i
 
 
 def word_index(description: Description) -> WordIndex:
-    """Code of each known word by field, for one lead at a time; any other word has the code -1, the last one."""
-    words = [i for i in description.inputs if isinstance(i, CategoryInput)]
-    return {i.name: {label: code for code, label in enumerate(_labels(i)) if label is not None} for i in words}
+    """Code of each known word by input, for one lead at a time; any other word has the code -1, the last one."""
+    words = {at: i for at, i in enumerate(description.inputs) if isinstance(i, CategoryInput)}
+    return {at: {word: code for code, word in enumerate(_labels(i)) if word is not None} for at, i in words.items()}
 
 
 def _code(word: str | None, known: Mapping[Any, int]) -> int:

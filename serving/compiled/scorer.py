@@ -42,7 +42,7 @@ class Scores:
     @property
     def score(self) -> Floats:
         """The probability in percent, one decimal, halves up."""
-        return np.floor(self.probability * 100 * 10 + 0.5) / 10
+        return percent(self.probability)
 
     @property
     def prediction(self) -> npt.NDArray[np.int32]:
@@ -139,7 +139,7 @@ class CompiledScorer:
         if calibration is not None:
             probability = calibrated_one(probability, calibration)
         return {
-            "score": math.floor(probability * 100 * 10 + 0.5) / 10,
+            "score": percent_one(probability),
             "probability": probability,
             "prediction": int(probability >= TIE),
             "grade": None if grades is None else grade_of(probability, grades),
@@ -184,6 +184,23 @@ class CompiledScorer:
         if grades is None:
             return Scores(served, None, ())
         return Scores(served, grade_codes(served, grades), grades.labels)
+
+
+def percent(probability: Floats) -> Floats:
+    """Probabilities as scores: in percent, one decimal, halves up as Spark's `round` does, by the decimal digits.
+
+    0.0185 * 100 is 1.8499999999999999, which is no half, though ten times as much is 18.5.
+    """
+    exact = probability * 100
+    tenths = np.floor(exact * 10 + 0.5)
+    return np.where(exact < (tenths - 0.5) / 10, tenths - 1, tenths) / 10
+
+
+def percent_one(probability: float) -> float:
+    """The same of one probability."""
+    exact = probability * 100
+    tenths = math.floor(exact * 10 + 0.5)
+    return (tenths - 1 if exact < (tenths - 0.5) / 10 else tenths) / 10
 
 
 def packed(scorer: CompiledScorer) -> bytes:

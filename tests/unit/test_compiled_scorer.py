@@ -2,7 +2,8 @@
 
 import subprocess
 import sys
-from decimal import Decimal
+from dataclasses import replace
+from decimal import ROUND_HALF_UP, Decimal
 
 import numpy as np
 import pandas as pd
@@ -17,7 +18,8 @@ from serving.compiled.description import Calibration, CategoryInput, Grades
 from serving.compiled.encoding import as_doubles, word_codes
 from serving.compiled.errors import BadLead, CompiledUnreadable
 from serving.compiled.pyfunc import FEW, CompiledModel
-from serving.compiled.scorer import CompiledScorer, packed, unpacked
+from serving.compiled.scorer import CompiledScorer, packed, percent, percent_one, unpacked
+from tests.fuzz import fuzzed_leads
 from tests.trees import TENTH, by_hand
 
 NAN, INF = float("nan"), float("inf")
@@ -86,6 +88,24 @@ def test_blanks_around_a_word_do_not_make_it_too_long(scorer):
     checked_batch(leads([1.0], [word]), scorer.description)
 
 
+def test_a_field_behind_two_indexers_is_looked_up_in_each():
+    compiled = by_hand()
+    seconds, city = compiled.description.inputs
+    turned = city.model_copy(update={"labels": ("Pune", "Mumbai")})
+    description = compiled.description.model_copy(update={"inputs": (seconds, city, turned)})
+    scorer = CompiledScorer(replace(compiled, description=description))
+    assert scorer.score_one({"Seconds": 1.0, "City": "Pune"})["probability"] == 0.9
+    assert scorer.score(leads([1.0], ["Pune"])).probability.tolist() == [0.9]
+
+
+def test_fuzzed_leads_go_where_models_break():
+    found = fuzzed_leads(by_hand(), 3_000)
+    seconds, cities = set(found["Seconds"].to_pylist()), set(found["City"].to_pylist())
+    assert {TENTH, np.nextafter(TENTH, 1), np.nextafter(TENTH, 0), None, INF, -INF} <= seconds
+    assert any(value != value for value in seconds if value is not None)
+    assert {None, "", "Pune", "Pune ", "Atlantis", "x" * 20_000} <= cities
+
+
 def test_an_empty_batch_gives_no_scores(scorer):
     assert len(scorer.score(leads([], [])).probability) == 0
 
@@ -98,6 +118,12 @@ def test_a_column_of_another_type_is_refused_by_name(scorer):
 def test_a_score_is_in_percent_with_one_decimal(scorer):
     said = scorer.score_one({"Seconds": 3.0, "City": "Pune"})
     assert said == {"score": 90.0, "probability": 0.9, "prediction": 1, "grade": None}
+
+
+def test_every_half_of_a_score_is_rounded_by_its_decimal_digits():
+    halves = [k / 2000 for k in range(2001)]
+    wanted = [float(Decimal(str(p * 100)).quantize(Decimal("0.1"), ROUND_HALF_UP)) for p in halves]
+    assert percent(np.array(halves)).tolist() == [percent_one(p) for p in halves] == wanted
 
 
 @pytest.mark.parametrize(
@@ -116,6 +142,22 @@ def test_a_score_is_in_percent_with_one_decimal(scorer):
 def test_a_lead_outside_the_contract_is_refused_with_its_fault(scorer, lead, said):
     with pytest.raises(BadLead, match=said):
         scorer.score_one(lead)
+
+
+@pytest.mark.parametrize("rows", [1, FEW + 1])
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"City": 5}, "City is 5 .int., expected text or null"),
+        ({"Seconds": "1"}, "Seconds is '1' .str., expected a number or null"),
+        ({"Seconds": True}, "Seconds is True .bool., expected a number or null"),
+    ],
+)
+def test_a_type_that_the_contract_refuses_is_refused_of_few_leads_and_of_many(scorer, rows, change, said):
+    model = CompiledModel()
+    model.scorer = scorer
+    with pytest.raises(MlflowException, match=said):
+        model.predict(None, pd.DataFrame([{"Seconds": 1.0, "City": "Pune"} | change] * rows))
 
 
 @pytest.mark.parametrize("rows", [1, FEW + 1])

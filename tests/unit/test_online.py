@@ -2,12 +2,14 @@
 
 import asyncio
 import json
+from dataclasses import replace
 
 import pytest
 from prometheus_client import generate_latest
 
 from features.contract import Kind
 from serving import online as module
+from serving.compiled.scorer import CompiledScorer
 from serving.errors import UnfitVersion
 from serving.online import MOST_LEADS, Online, OtherFields, app, ready
 from serving.registry import ResolvedVersion
@@ -55,6 +57,15 @@ def test_a_list_is_answered_in_its_order(online, lead):
 
 def test_reasons_are_told_when_asked_for(online, lead):
     code, answer = asked(online, lead | dict.fromkeys(("City", "Country")), reasons=True)
+    assert (code, [r["field"] for r in answer["reasons"]]) == (200, ["TotalBrowsingTime"])
+
+
+def test_a_number_beyond_64_bits_has_its_reasons_too(fields, contract, lead):
+    compiled = a_stump(fields).compiled
+    free = [i.model_copy(update={"maximum": float("inf")}) for i in compiled.description.inputs]
+    description = compiled.description.model_copy(update={"inputs": tuple(free)})
+    online = Online(Served(version(3), CompiledScorer(replace(compiled, description=description))), contract)
+    code, answer = asked(online, lead | {"TotalBrowsingTime": 10**30}, reasons=True)
     assert (code, [r["field"] for r in answer["reasons"]]) == (200, ["TotalBrowsingTime"])
 
 
