@@ -177,12 +177,17 @@ _EVENTS = """
     ON CONFLICT (event_id) DO NOTHING
 """
 # A lead that was hot and is no longer must not go on standing there as hot. An event that arrives again, further back
-# in its topic, has been scored: its first score stays here as it does among the events.
+# in its topic, has been scored: its first score stays here as it does among the events, and where a newer one has
+# taken its place, that stays. Of events that were not hot there is no record but the score that is held.
 _SCORES = """
     INSERT INTO {scores} AS held ({columns})
-    SELECT DISTINCT ON (lead_id) {columns} FROM incoming
-    WHERE lead_id IN (SELECT lead_id FROM incoming WHERE score >= %(hot)s)
-       OR EXISTS (SELECT FROM {scores} AS known WHERE known.lead_id = incoming.lead_id)
+    SELECT DISTINCT ON (lead_id) {columns} FROM (
+        SELECT DISTINCT ON (event_id) {columns} FROM incoming ORDER BY event_id, event_time, position
+    ) AS arrived
+    WHERE (lead_id IN (SELECT lead_id FROM incoming WHERE score >= %(hot)s)
+       OR EXISTS (SELECT FROM {scores} AS known WHERE known.lead_id = arrived.lead_id))
+      AND NOT EXISTS (SELECT FROM {events} AS sent WHERE sent.event_id = arrived.event_id
+                      AND (sent.query_id, sent.batch_id) <> (%(query)s, %(batch)s))
     ORDER BY lead_id, event_time DESC, position DESC, event_id DESC
     ON CONFLICT (lead_id) DO UPDATE SET
         event_id = excluded.event_id, event_time = excluded.event_time, origin = excluded.origin,
