@@ -13,7 +13,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from features.contract import Contract
-from serving.errors import ServingError
+from serving.errors import ServingError, StopAsked
 from serving.postgres_tables import STAGED, Dsn, Tables, stage
 from serving.retries import Patience
 
@@ -90,7 +90,10 @@ class PostgresSink:
         self._patiently(lambda: self.options.tables.create(self._open()), "its tables could not be made")
 
     def write(self, batch: DataFrame, number: int) -> int:
-        """Write batch `number`; how many of its events were new. DatabaseRefused once patience is at its end."""
+        """Write batch `number`; how many of its events were new. DatabaseRefused once patience is at its end.
+
+        StopAsked where the server was away when `stop` was set.
+        """
         rows = batch.where("reason is null").select(*self._columns(batch.columns))
         return self._patiently(lambda: self._write(rows, number), f"batch {number} could not be written")
 
@@ -144,6 +147,10 @@ class PostgresSink:
                         raise
         except psycopg.Error as error:
             said = " ".join(str(error).split())[:300] or type(error).__name__
+            if self.stop is not None and self.stop.is_set() and _may_pass(error):
+                raise StopAsked(
+                    f"asked to stop while PostgreSQL did not answer: {what} ({said}); it is repeated at the next start."
+                ) from None
             raise DatabaseRefused(
                 f"PostgreSQL: {what} ({said}). Check the server, PGPASSWORD or PGPASSFILE, and the rights of the user; "
                 "the batch is repeated at the next start."

@@ -18,7 +18,7 @@ from pyspark.sql.streaming.query import StreamingQuery
 from features.storage import NoRoom, no_room
 from serving import callback_sockets
 from serving.dead_letters import DeadLetterSink
-from serving.errors import ServingError
+from serving.errors import ServingError, StopAsked
 from serving.kafka import refusal
 from serving.loop import RUNTIME, Loop
 from serving.room import REMEDY
@@ -149,7 +149,8 @@ class Running:
     def ended(self, seconds: float) -> bool:
         """Wait up to `seconds` for the end; whether it has come.
 
-        What a batch fails with that was cut off by `end_now` is no failure of the query. Else BadSource where a file of
+        What a batch fails with that was cut off by `end_now`, or by a stop while a server was away, is no failure of
+        the query. Else BadSource where a file of
         the source could not be read, NoRoom where the checkpoint has none, what a sink failed
         with as it raised it; other failures as Spark words them.
         """
@@ -160,6 +161,8 @@ class Running:
             if self.cut_off:
                 return True
             failure = self.writer.failure if self.writer is not None else None
+            if isinstance(failure, StopAsked):
+                return True
             if (refused := refusal(str(failure or error))) is not None:
                 raise refused from None
             if failure is not None:

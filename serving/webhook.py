@@ -25,7 +25,7 @@ from tenacity import (
 )
 
 from serving.dead_letters import UNDELIVERED, DeadLetters, Letter, letter_rows
-from serving.errors import ServingError
+from serving.errors import ServingError, StopAsked
 
 TOKEN_VARIABLE = "LEADS_WEBHOOK_TOKEN"
 IDEMPOTENCY_HEADER = "Idempotency-Key"
@@ -90,7 +90,7 @@ class WebhookSink:
     observes: ClassVar[bool] = False  # as in PostgresSink
 
     def write(self, batch: DataFrame, number: int) -> int:
-        """Hand on the hot leads of batch `number`; how many were taken."""
+        """Hand on the hot leads of batch `number`; how many were taken. StopAsked as in Courier."""
         hot = (
             batch.where("reason is null").where(F.col("score") >= self.options.hot).drop("batch_date", "reason", "raw")
         )
@@ -112,7 +112,10 @@ class WebhookSink:
 
 @dataclass(frozen=True)
 class Courier:
-    """Posts events side by side, tries again, and gives up in bounded time or when `stop` is set."""
+    """Posts events side by side, tries again, and gives up in bounded time.
+
+    StopAsked where one is not taken now and `stop` is set: the batch will be repeated, under the same keys.
+    """
 
     options: WebhookOptions
     stop: threading.Event
@@ -136,6 +139,10 @@ class Courier:
                 with attempt:
                     refusal = post(session, self.options, row.event_id, row.body)
         except _NotNow as error:
+            if self.stop.is_set():
+                raise StopAsked(
+                    f"asked to stop while the webhook takes nothing ({error}); the batch is repeated at the next start."
+                ) from None
             refusal = f"{error} after {attempts.statistics['attempt_number']} attempts"
         if not refusal:
             return None

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Generic, Self, TypeVar
 
-from serving.errors import Away, ServingError, one_line
+from serving.errors import Away, ServingError, StopAsked, one_line
 from serving.registry import NoSuchAlias, NoSuchModel, NoSuchVersion, ResolvedVersion
 
 FIRST_WAIT_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 15.0
@@ -18,10 +18,6 @@ Work = TypeVar("Work")
 
 class RegistryDown(ServingError):
     """The registry, or its artifact store, did not answer for as long as a start may wait."""
-
-
-class StopAsked(ServingError):
-    """A stop was asked for before the registry answered: nothing has begun, and nothing is at fault."""
 
 
 @dataclass(frozen=True)

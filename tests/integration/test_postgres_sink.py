@@ -7,12 +7,14 @@ import psycopg
 import pytest
 from pyspark.sql import functions as F
 
+from serving.errors import StopAsked
 from serving.postgres import DatabaseRefused, PostgresOptions, PostgresSink
 from serving.postgres_tables import OtherTables, Tables
 from serving.retries import Patience
 from tests.leads import small_contract
 from tests.scored import scored_rows
 
+AWAY = "postgresql://postgres@127.0.0.1:9/postgres"
 SHORT = Patience(first=0.05, longest=0.2, total=1)
 NASTY = ["<script>alert(1)</script>", "'); DROP TABLE scored_events;--", "tab\tnew\nline\\N \\", "ü😀"]
 
@@ -99,6 +101,16 @@ def test_an_event_that_arrives_again_in_another_batch_is_there_once(spark, open_
     assert ask(f"select score from {tables.scores}") == [(80.0,)]
 
 
+@pytest.mark.parametrize("batches", [[["a", "b"], ["a"]], [["a", "b", "a"]]])
+def test_an_event_that_arrives_again_does_not_take_the_place_of_a_newer_one(spark, open_sink, tables, ask, batches):
+    sink, position = open_sink(), 0
+    for number, events in enumerate(batches):
+        rows = [{"event_id": e, "LeadId": "x", "position": position + i} for i, e in enumerate(events)]
+        sink.write(scored_rows(spark, *rows), number)
+        position += len(events)
+    assert ask(f"select event_id, position from {tables.scores}") == [("b", 1)]
+
+
 def test_the_newest_batch_of_a_query_is_told_by_the_ledger(spark, open_sink):
     sink = open_sink()
     assert sink.newest() is None
@@ -129,9 +141,9 @@ def test_of_one_batch_the_newest_event_of_a_lead_counts(spark, open_sink, tables
 
 def test_only_hot_leads_are_written_and_a_lead_that_cools_down_does_not_stay_hot(spark, open_sink, tables, ask):
     sink = open_sink(hot=70)
-    sink.write(scored_rows(spark, {"LeadId": "hot"}, {"LeadId": "cold", "score": 69.9}), 0)
+    sink.write(scored_rows(spark, {"LeadId": "hot", "score": 70.0}, {"LeadId": "cold", "score": 69.9}), 0)
     sink.write(scored_rows(spark, {"event_id": "later", "LeadId": "hot", "score": 10.0, "position": 5}), 1)
-    assert ask(f"select lead_id, score from {tables.events}") == [("hot", 90.0)]
+    assert ask(f"select lead_id, score from {tables.events}") == [("hot", 70.0)]
     assert ask(f"select lead_id, score from {tables.scores}") == [("hot", 10.0)]
 
 
@@ -182,8 +194,17 @@ def test_a_commit_whose_answer_was_lost_is_not_written_twice(spark, open_sink, t
 def test_a_server_that_stays_away_ends_in_a_clear_error(spark, open_sink, tables):
     sink = open_sink()
     sink.close()
-    sink.options = sink.options.model_copy(update={"dsn": "postgresql://postgres@127.0.0.1:9/postgres"})
+    sink.options = sink.options.model_copy(update={"dsn": AWAY})
     with pytest.raises(DatabaseRefused, match="batch 3 could not be written"):
+        sink.write(scored_rows(spark, {}), 3)
+
+
+def test_a_stop_while_the_server_is_away_is_told_from_a_fault(spark, open_sink):
+    sink = open_sink()
+    sink.close()
+    sink.options, sink.stop = sink.options.model_copy(update={"dsn": AWAY}), threading.Event()
+    sink.stop.set()
+    with pytest.raises(StopAsked, match="batch 3 could not be written"):
         sink.write(scored_rows(spark, {}), 3)
 
 

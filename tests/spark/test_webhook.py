@@ -9,6 +9,7 @@ import pytest
 from features.storage import Storage
 from serving import redeliver as redeliver_module
 from serving.dead_letters import UNDELIVERED, DeadLetterFolder
+from serving.errors import StopAsked
 from serving.redeliver import redeliver
 from serving.redrive import letters_of
 from serving.webhook import TOKEN_VARIABLE, WebhookOptions, WebhookSink
@@ -109,10 +110,24 @@ def test_a_repeat_that_is_taken_removes_the_dead_letters_of_the_first_try(spark,
     assert list(tmp_path.glob("dead/kind=undelivered/query=q/*")) == []
 
 
-def test_past_its_time_a_batch_tries_every_lead_at_most_once(spark, crm, open_sink):
-    crm.answers = {f"e-{i}": [500] for i in range(5)}
-    open_sink(crm.url, batch_seconds=0.000001).write(scored_rows(spark, *({} for _ in range(5))), 0)
-    assert all(count <= 1 for count in crm.keys().values())
+def test_a_lead_is_not_tried_again_past_the_time_of_its_batch(spark, crm, open_sink):
+    crm.answers, crm.retry_after = {f"e-{i}": [500] for i in range(5)}, "9"
+    open_sink(crm.url, batch_seconds=5, longest_wait=20).write(scored_rows(spark, *({} for _ in range(5))), 0)
+    assert crm.keys() == {f"e-{i}": 1 for i in range(5)}
+
+
+def test_long_past_the_time_of_its_batch_a_lead_is_not_tried_at_all(spark, crm, open_sink, tmp_path):
+    open_sink(crm.url, batch_seconds=0.000001).write(scored_rows(spark, {}), 0)
+    assert crm.keys() == {}
+    assert undelivered(spark, tmp_path)["e-0"].reason == "not delivered: no time was left in this batch"
+
+
+def test_a_stop_while_the_receiver_is_away_leaves_the_batch_to_be_repeated(spark, open_sink, tmp_path):
+    stop = threading.Event()
+    stop.set()
+    with pytest.raises(StopAsked, match="repeated at the next start"):
+        open_sink("http://127.0.0.1:9/leads", stop).write(scored_rows(spark, {}, {}), 0)
+    assert not (tmp_path / "dead").exists()
 
 
 def test_the_token_goes_with_the_request_and_nowhere_else(spark, crm, open_sink, tmp_path, monkeypatch):

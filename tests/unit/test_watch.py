@@ -5,9 +5,9 @@ import time
 
 import pytest
 
-from serving.errors import Away, ServingError
+from serving.errors import Away, ServingError, StopAsked
 from serving.registry import NoSuchAlias, ResolvedVersion
-from serving.runtime.watch import RegistryDown, Served, StopAsked, Watch, await_registry
+from serving.runtime.watch import RegistryDown, Served, Watch, await_registry
 
 
 def version(number: int) -> ResolvedVersion:
