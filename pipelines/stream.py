@@ -24,13 +24,13 @@ from pipelines.stream_plan import (
     StreamPlan,
     dead_letter_folder,
     places_of,
-    refuse_few_slots,
     refuse_missing_folder,
+    refuse_unfit_topics,
     session_settings,
 )
 from pipelines.tracking import TrackingUnreachable, connect, tracked_run
 from serving.away import is_away
-from serving.errors import Away
+from serving.errors import Away, StopAsked, one_line
 from serving.model_copies import remove_abandoned
 from serving.ownership import bind
 from serving.queries import Batch, Mode
@@ -40,7 +40,7 @@ from serving.runtime.journal import Journal, LogTo
 from serving.runtime.lease import lease
 from serving.runtime.status import Metrics, Status
 from serving.runtime.supervisor import Supervisor, Totals
-from serving.runtime.watch import Answer, Served, StopAsked, Watch, await_registry
+from serving.runtime.watch import Answer, Served, Watch, await_registry
 from serving.sources import FileFormat
 
 # A client of MLflow that asks seven times, two minutes each, would hold up a stop while the registry is down.
@@ -170,8 +170,7 @@ def run_stream(
         recorded = {"source": places.source, "output": places.output, "checkpoint": places.checkpoint}
         with _lenient_run(settings, {**options.model_dump(mode="json"), **recorded}, journal, awaited) as run:
             refuse_missing_folder(spark, places, options)
-            if options.mode is Mode.REAL_TIME:
-                refuse_few_slots(spark, plan.source)
+            refuse_unfit_topics(spark, options, connections)
             version = awaited(lambda: resolve(connect(settings), settings.model_name, options.version))
             mlflow.set_tags({"model_name": version.name, "model_version": str(version.version)})
             for left in remove_abandoned(Storage(spark)):
@@ -258,7 +257,7 @@ def _lenient_run(
             return held.enter_context(tracked_run(settings, "stream", params))
         except MlflowException as error:
             if is_away(error):
-                raise Away(str(error)) from error
+                raise Away(one_line(error)) from error
             raise
 
     try:
@@ -268,7 +267,7 @@ def _lenient_run(
     except MlflowException as error:
         if not ended:
             raise
-        journal.say("registry", state="unreachable", reason=str(error)[:300])
+        journal.say("registry", state="unreachable", reason=one_line(error))
 
 
 def _longest_batch(options: StreamOptions) -> float:
@@ -283,7 +282,7 @@ def _summary(run_id: str, totals: Totals, output: str, journal: Journal) -> Stre
         mlflow.log_metrics(measured)
         mlflow.set_tag("model_versions", ",".join(map(str, dict.fromkeys(totals.versions))))
     except MlflowException as error:
-        journal.say("registry", state="unreachable", reason=str(error)[:300])
+        journal.say("registry", state="unreachable", reason=one_line(error))
     return StreamSummary(run_id, totals.versions[-1], totals.rows, totals.batches, p50, p95, output)
 
 

@@ -226,6 +226,7 @@ def _topics(options: StreamOptions) -> list[str]:
     named = [t for t in (*options.source_topic.split(","), options.topic, options.dead_letter_topic) if t]
     wanted = {
         "source=kafka: names no topic": options.source != TOPIC,
+        "dead_letters=kafka: names no topic": options.dead_letters != TOPIC,
         "starting_offsets must be earliest, latest, or Spark's JSON of offsets by topic and partition": (
             options.starting_offsets in ("earliest", "latest") or _is_object(options.starting_offsets)
         ),

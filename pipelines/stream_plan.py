@@ -28,7 +28,7 @@ from serving.runtime.probe import probe
 from serving.runtime.watch import Served
 from serving.settled_plan import Plan, settled
 from serving.sinks import ConsoleSink, Sink
-from serving.sources import BadSource, FileOptions, SourceOptions, TopicOptions, arrivals, no_events
+from serving.sources import BadSource, FileOptions, SourceOptions, TopicOptions, arrivals, no_events, partition_count
 from serving.tally import observed
 from serving.version_plan import version_plan
 from serving.webhook import WebhookSink
@@ -62,6 +62,8 @@ class StreamPlan:
         """
         self.query = query
         self.sinks = self._sinks()
+        if isinstance(letters := self.letters(), DeadLetterFolder):
+            letters.clear_staging()
         for sink in self.sinks:
             if isinstance(sink, LakeSink | PostgresSink):
                 where = self.places.output if isinstance(sink, LakeSink) else "PostgreSQL"
@@ -196,21 +198,35 @@ def session_settings(settings: Settings, options: StreamOptions) -> tuple[Settin
     return settings, uses_kafka(options)
 
 
-def refuse_few_slots(spark: SparkSession, source: SourceOptions) -> None:
+def refuse_unfit_topics(spark: SparkSession, options: StreamOptions, connections: Connections) -> None:
+    """KafkaRefused where a topic that is read or written is not there, or Kafka refuses this client.
+
+    A topic of refused events that is missing would end the query at the first of them, days after the start. In
+    real-time mode, UnfitOptions where a local session has too few task slots.
+    """
+    if not uses_kafka(options):
+        return
+    kafka, read = connections.kafka_options(), [t for t in options.source_topic.split(",") if t]
+    partitions = sum(partition_count(spark, kafka, topic) for topic in read)
+    if options.mode is Mode.REAL_TIME:
+        _refuse_few_slots(spark, options.source_topic, partitions)
+    for topic in filter(None, (options.topic, options.dead_letter_topic)):
+        partition_count(spark, kafka, topic)
+
+
+def _refuse_few_slots(spark: SparkSession, topics: str, partitions: int) -> None:
     """UnfitOptions where a local session has no task slot for every partition of the topics and one more.
 
     A task of real-time mode holds its slot for good; one more is for loading the next version beside it. What slots
     a cluster has is not known beforehand.
     """
     local = re.fullmatch(r"local(?:\[(\d+|\*)(?:,\d+)?\])?", spark.sparkContext.master or "")
-    if local is None or not isinstance(source, TopicOptions):
+    if local is None:
         return
     slots = (os.cpu_count() or 1) if local[1] == "*" else int(local[1] or 1)
-    options = {"subscribe": source.topics, **source.kafka.client()}
-    partitions = spark.read.format("kafka").options(**options).load().rdd.getNumPartitions()
     if slots < partitions + 1:
         raise UnfitOptions(
-            f"{source.topics} has {partitions} partitions; real-time mode needs a task slot for each and one more, and "
+            f"{topics} has {partitions} partitions; real-time mode needs a task slot for each and one more, and "
             f"{spark.sparkContext.master} has {slots}. Set LEADS_MASTER=local[{partitions + 1}], or more."
         )
 

@@ -45,7 +45,7 @@ class DeadLetterFolder:
     def put(self, letters: DataFrame, number: int, kind: str) -> int:
         """Keep the letters of batch `number`; how many there were. NoRoom where the disk takes no more."""
         seen, target = Observation(), self.place(kind, number)
-        staged = join(self.folder, STAGING, f"{kind}-{number:06d}-{uuid.uuid4().hex}")
+        staged = join(self._staging, f"{kind}-{number:06d}-{uuid.uuid4().hex}")
         with naming_a_full_disk(self.storage, f"the {kind} letters of batch {number}", self.folder, staged):
             letters.observe(seen, F.count(F.lit(1)).alias("rows")).write.parquet(staged)
         rows = int(seen.get["rows"])
@@ -58,6 +58,14 @@ class DeadLetterFolder:
     def clear(self, number: int, kind: str) -> None:
         """Remove the letters that an earlier try of batch `number` had left."""
         self.storage.delete(self.place(kind, number))
+
+    def clear_staging(self) -> None:
+        """Remove what writes that were killed left behind; call it before the first batch."""
+        self.storage.delete(self._staging)
+
+    @property
+    def _staging(self) -> str:
+        return join(self.folder, STAGING, self.query)
 
     def place(self, kind: str, number: int) -> str:
         """Where the letters of a batch lie."""

@@ -167,10 +167,15 @@ def _event_id() -> Column:
     answer = _answer(0)
     lead = F.when(F.length(answer) <= MOST_ID, F.replace(answer, F.lit("\0"), F.lit("")))
     text = F.lower(F.hex(F.xxhash64("value")))
-    in_file = F.concat_ws("/", "file", lead, text)
+    in_file = _bounded(F.concat_ws("/", "file", lead, text))
     # A topic that is made anew begins at offset 0 again: the record's time tells its events from those before.
     in_topic = F.concat_ws("-", F.replace("origin", F.lit("/"), F.lit("-")), F.unix_millis("arrived_at"))
     return F.coalesce(own, F.when(F.col("file").isNotNull(), in_file), in_topic)
+
+
+def _bounded(event_id: Column) -> Column:
+    """An id as it is, or its SHA-256 where it is too long to be given back by a replay."""
+    return F.when(F.length(event_id) <= MOST_ID, event_id).otherwise(F.sha2(event_id, 256))
 
 
 def _usable_id(given: Column) -> Column:

@@ -30,7 +30,8 @@ def probe(spark: SparkSession, model: PipelineModel, version: ResolvedVersion, c
     """
     refuse_other_columns(model, version, contract)
     try:
-        rows = scored(probe_leads(spark, model, contract), model, version, contract).select("probability").collect()
+        scores = scored(probe_leads(spark, model, contract), model, version, contract)
+        rows = scores.select("probability", "grade").collect()
     except ServingError:
         raise
     except Exception as error:  # whatever a stage raises, from Spark, from Java or from Py4J

@@ -75,6 +75,18 @@ def test_a_stream_goes_on_when_its_broker_was_restarted(trial, kafka):
     trial.assert_every_event_once()
 
 
+def test_a_stream_goes_on_when_postgresql_was_stopped_under_it_and_started(trial, postgres):
+    trial.send(100)
+    with in_background(trial, max_offsets_per_trigger=20) as thread:
+        until(lambda: len(trial.committed()) >= 2, thread)
+        postgres.kill()
+        trial.send(60)
+        time.sleep(2)  # a batch is tried in vain
+        postgres.start()
+        until(stores_all(trial), thread)
+    trial.assert_every_event_once()
+
+
 def test_after_the_checkpoint_was_lost_a_new_one_doubles_nothing_in_postgresql(trial):
     trial.send(80)
     trial.run()
@@ -135,9 +147,12 @@ def test_events_that_kafka_deleted_unread_end_the_stream_until_it_is_told_to_go_
     assert {event for (event,) in trial.events()} == trial.good_of(0, size) | trial.good_of(2, size)
 
 
-def test_a_topic_that_is_not_there_is_told_in_one_line(trial):
-    with pytest.raises(KafkaRefused, match="no topic of that name"):
-        trial.run(source="kafka:no-such-topic", sink="parquet")
+@pytest.mark.parametrize("asked", [{"source": "kafka:no-such-topic"}, {"dead_letters": "kafka:no-such-topic"}])
+def test_a_topic_that_is_not_there_is_told_at_the_start(trial, asked):
+    trial.send(trial.per_batch)
+    with pytest.raises(KafkaRefused, match="Kafka has no topic no-such-topic; make it"):
+        trial.run(sink="parquet", **asked)
+    assert trial.scores() == []
 
 
 def test_an_address_that_is_none_is_told_in_one_line(trial):

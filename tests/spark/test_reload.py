@@ -16,7 +16,7 @@ from pyspark.ml.classification import RandomForestClassifier
 from pyspark.ml.feature import SQLTransformer
 from pyspark.sql import SparkSession
 
-from features.stages import ForestParams, encoder_stages, forest
+from features.stages import GRADE, ForestParams, encoder_stages, forest
 from pipelines.settings import Settings
 from pipelines.stream import run_stream
 from pipelines.stream_options import StreamOptions
@@ -33,7 +33,7 @@ from tests.served import register_small, served, small_model, tear, write_files
 from tests.service_process import free_ports
 
 FILES, PER_FILE, WAIT_SECONDS = 3, 10, 120
-GOOD, CONSTANT, TORN, OTHER_COLUMNS, NO_NUMBERS = range(2, 7)
+GOOD, CONSTANT, TORN, OTHER_COLUMNS, NO_NUMBERS, NO_GRADES = range(2, 8)
 VERSION = ResolvedVersion("m", 1, "run", {})
 
 
@@ -59,12 +59,13 @@ def model(spark: SparkSession) -> PipelineModel:
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory, spark: SparkSession, model: PipelineModel) -> Iterator[Settings]:
-    """Three files of leads and six versions: two good ones, and one for each way to be of no use."""
+    """Three files of leads and seven versions: two good ones, and one for each way to be of no use."""
     folder = tmp_path_factory.mktemp("reload")
     no_numbers = SQLTransformer(statement="SELECT *, double('NaN') AS calibrated FROM __THIS__")
-    broken = PipelineModel([*model.stages, no_numbers])
+    failing = SQLTransformer(statement=f"SELECT *, string(raise_error('no cut')) AS {GRADE} FROM __THIS__")
+    broken = [PipelineModel([*model.stages, stage]) for stage in (no_numbers, failing)]
     with served(spark, folder, model) as settings:
-        for other in (model, constant_model(spark), model, model_of_other_columns(spark), broken):
+        for other in (model, constant_model(spark), model, model_of_other_columns(spark), *broken):
             register_small(spark, settings, settings.model_name, other)
         tear(settings, TORN)
         write_files(small_leads(spark, FILES * PER_FILE), Path(settings.stream), FILES)
@@ -83,7 +84,14 @@ def promote(settings: Settings, version: int) -> None:
     MlflowClient().set_registered_model_alias(settings.model_name, "Production", str(version))
 
 
-def run_with(spark, settings, monkeypatch, during_second_batch: Callable[[], None], **options) -> None:
+def run_with(
+    spark,
+    settings,
+    monkeypatch,
+    during_second_batch: Callable[[], None],
+    after_third: Callable[[], None] = lambda: None,
+    **options,
+) -> None:
     """Stream the three files, one a batch; do something while the second is being written, and end after the last."""
     write, stop = LakeSink.write, threading.Event()
 
@@ -96,6 +104,7 @@ def run_with(spark, settings, monkeypatch, during_second_batch: Callable[[], Non
 
     def ended(batch) -> None:
         if batch.number == FILES - 1:
+            after_third()
             stop.set()
 
     asked = StreamOptions(sink="parquet", trigger="0 seconds", poll="50 ms", **options)
@@ -161,6 +170,7 @@ def ready_once(port: int, holds: Callable[[int, dict], bool]) -> None:
         (TORN, "cannot be loaded"),
         (OTHER_COLUMNS, "takes Visits2, Seconds2, City2"),
         (NO_NUMBERS, "gives nan as a probability"),
+        (NO_GRADES, "fails on a lead: [USER_RAISED_EXCEPTION] no cut"),
     ],
 )
 def test_a_version_that_must_not_serve_is_refused_and_shown_and_the_last_one_goes_on(
@@ -188,8 +198,13 @@ def test_a_good_version_after_a_bad_one_serves_and_ends_the_warning(spark, setti
         wait_for(asked)
         ready_once(port, lambda code, body: code == 200)
 
-    run_with(spark, settings, monkeypatch, promotions, health_port=port)
+    metrics: list[str] = []
+    run_with(
+        spark, settings, monkeypatch, promotions, lambda: metrics.append(ask(port, "/metrics")[1]), health_port=port
+    )
     assert versions_by_batch(spark, settings)[2] == {GOOD}
+    assert 'lead_scoring_events_total{outcome="scored"} 20.0' in metrics[0]
+    assert "lead_scoring_reloads_total 1.0" in metrics[0]
 
 
 def test_a_registry_that_goes_down_leaves_the_stream_serving_and_is_told(spark, settings, monkeypatch):

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from features.storage import Storage
 from serving.dead_letters import DEAD_LETTER_COLUMNS, DeadLetterFolder, DeadLetterSink
-from serving.lake import LakeSink
+from serving.lake import STAGING, LakeSink
 from serving.retries import Patience
 from serving.sinks import ConsoleSink
 from tests.scored import scored_rows
@@ -26,6 +26,21 @@ def lake(spark, tmp_path):
 @pytest.fixture
 def dead(spark, tmp_path):
     return DeadLetterSink(DeadLetterFolder(Storage(spark), str(tmp_path / "dead"), "q1"), "q1")
+
+
+def test_what_a_killed_write_of_letters_left_behind_is_removed(spark, dead, tmp_path):
+    for query in ("q1", "q2"):
+        left = tmp_path / "dead" / STAGING / query / "refused-000003-0"
+        left.mkdir(parents=True)
+    dead.letters.clear_staging()
+    assert [p.name for p in (tmp_path / "dead" / STAGING).iterdir()] == ["q2"]
+
+
+def test_letters_are_staged_where_the_next_start_removes_them(spark, dead, tmp_path, monkeypatch):
+    monkeypatch.setattr(Storage, "move", lambda self, source, target: None)
+    monkeypatch.setattr(Storage, "delete", lambda self, path: None)
+    dead.write(scored_rows(spark, BAD), 0)
+    assert len(list((tmp_path / "dead" / STAGING / "q1").iterdir())) == 1
 
 
 def in_lake(tmp_path):
