@@ -25,7 +25,8 @@ def main(csv: str) -> None:
         run_stream(spark, settings, StreamOptions(sink="parquet", available_now=True, max_files_per_trigger=1))
         infos = spark.sparkContext._jsc.sc().statusTracker().getExecutorInfos()
         found = {"data_hash": prepared.manifest["data_hash"], "executors": len(infos) - 1, "version": trained.version}
-    print(json.dumps(found | {"auc": trained.metrics["test_auc_roc"]}))
+        tags = connect(settings).get_model_version(settings.model_name, str(trained.version)).tags
+    print(json.dumps(found | {"auc": trained.metrics["test_auc_roc"], "compiled": tags["compiled"]}))
 
 
 if __name__ == "__main__":

@@ -100,6 +100,11 @@ def test_local_cluster_has_two_executors(local_cluster):
     assert local_cluster["executors"] == 2
 
 
+def test_what_was_trained_on_a_cluster_knows_leads_and_is_compiled(local_cluster):
+    assert 0.7 < local_cluster["auc"] <= 1
+    assert local_cluster["compiled"] == "ok"
+
+
 def test_prepare_gives_the_same_leads_on_a_cluster(local_cluster, one_process):
     assert one_process[0]["data_hash"] == local_cluster["data_hash"]
 
@@ -125,12 +130,13 @@ def test_spark_submit_trains_and_scores_the_same_rows_on_two_workers(
     away = {"PYTHONPATH": "", "MASTER": master.uri, "SPARK_OPTIONS": small, "LEADS_MODEL_NAME": "cluster"}
     train = ["train", "--trees", "2", "--depth", "2", "--calibrate", "none", "--explain", "false"]
     run(place, [str(ROOT / "deploy" / "spark-submit.sh"), *train], **away | {"LEADS_MODEL_NAME": "submitted"})
-    score = ["score", "--output", (tmp_path / "score").as_uri()]
+    score = ["score", "--reasons", "true", "--output", (tmp_path / "score").as_uri()]
     stream = ["stream", "--output", (tmp_path / "stream").as_uri(), "--checkpoint", (tmp_path / "checkpoint").as_uri()]
     stream += ["--sink", "parquet", "--available-now", "true", "--max-files-per-trigger", "1"]
     for words in (score, stream):
         run(place, [str(ROOT / "deploy" / "spark-submit.sh"), *words], **away)
     assert rows(tmp_path / "score") == one_process[1]
+    assert any(ds.dataset(tmp_path / "score", exclude_invalid_files=True).to_table()["reasons"].to_pylist())
     assert rows(tmp_path / "stream") == one_process[1]
     assert [worker.executors() for worker in workers] == [started + 3 for started in before]
     client = MlflowClient(place.tracking_uri)

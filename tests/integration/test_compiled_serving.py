@@ -34,10 +34,11 @@ class ScoringServer(Service):
         return [sys.executable, "-m", "mlflow", "models", *served, "-h", HOST, "-p", str(self.port)]
 
     def options(self) -> dict[str, Any]:
-        """Without what the tests tell MLflow; uvicorn is found beside the Python that runs them."""
+        """Without what the tests tell MLflow, and without Java; uvicorn is found beside the Python that runs them."""
         kept = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        return {"env": {**kept, "PATH": path, "MLFLOW_DISABLE_TELEMETRY": "true"}, "cwd": self.folder}
+        told = {"PATH": path, "JAVA_HOME": "/nonexistent", "MLFLOW_DISABLE_TELEMETRY": "true"}
+        return {"env": {**kept, **told}, "cwd": self.folder}
 
     def is_ready(self) -> bool:
         """Whether it says so."""

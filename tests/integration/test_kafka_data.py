@@ -10,7 +10,8 @@ from confluent_kafka import Consumer, Message, Producer
 from pyspark.sql import functions as F
 
 from features.storage import Storage
-from pipelines.redrive import LETTER_JSON
+from pipelines.redrive import RedriveOptions, run_redrive
+from pipelines.settings import Settings
 from serving.dead_letters import REFUSED, DeadLetterSink, DeadLetterTopic, dead_letter
 from serving.events import events
 from serving.kafka import KafkaOptions, header
@@ -19,7 +20,7 @@ from serving.redrive import TopicTarget, redrive
 from serving.registry import ResolvedVersion
 from serving.scoring import scored_events
 from serving.sources import TopicOptions, arrivals
-from tests.leads import small_contract
+from tests.leads import SMALL, small_contract
 from tests.scored import scored_rows
 from tests.served import small_model
 
@@ -121,17 +122,25 @@ def test_words_that_mean_something_elsewhere_stay_words(scores, dead):
 
 
 def test_a_mended_dead_letter_goes_back_under_its_event_id(spark, kafka, topics, dead, tmp_path):
-    contract = small_contract()
-    fields = tuple(f.model_copy(update={"limits": None}) for f in contract.fields)
-    mended = contract.model_copy(update={"fields": fields})
+    mended = tmp_path / "mended.yaml"
+    mended.write_text(SMALL.replace("max: 1000", "max: 9000"), encoding="utf-8")
+    settings = Settings(data=str(tmp_path), contract_file=mended)
+    # Letters of real-time mode name no kind.
+    without_kind = {**dead["leads/0/3"], "event_id": "none", "raw": json.dumps(GOOD | {"LeadId": "b"})}
+    del without_kind["kind"]
+    producer = Producer({"bootstrap.servers": kafka.bootstrap})
+    producer.produce("dead", json.dumps({**without_kind, "kind": "undelivered", "event_id": "other"}).encode())
+    assert producer.flush(30) == 0
     cluster = KafkaOptions(bootstrap_servers=kafka.bootstrap)
-    records = spark.read.format("kafka").options(**cluster.client(), subscribe="dead").load()
-    letters = records.select(F.from_json(F.col("value").cast("string"), LETTER_JSON).alias("x")).select("x.*")
-    target = TopicTarget(cluster, "again", mended)
-    assert redrive(letters, mended, target, Storage(spark), str(tmp_path / "ledger")).replayed == 1
+    options = RedriveOptions(source="kafka:dead", target="kafka:again", kafka=cluster)
+    assert run_redrive(spark, settings, options).replayed == 1
     sent = topics.read("again", 1)[0]
     assert (sent.key(), json.loads(sent.value())) == (b"far", {"LeadId": "far", "Visits": 5000.0})
     assert dict(sent.headers())["event_id"] == f"leads-0-2-{SENT_AT}".encode()
+    producer.produce("dead", json.dumps(without_kind).encode())
+    assert producer.flush(30) == 0
+    assert run_redrive(spark, settings, options).replayed == 1
+    assert [m.key() for m in topics.read("again", 2)] == [b"far", b"b"]
 
 
 @pytest.mark.parametrize("sent_before", [0, 1, 2])

@@ -252,6 +252,11 @@ def test_a_stop_ends_the_epoch_and_the_log_counts_every_score(promoted, capsys):
         print(f"\nreal-time: {scored} scores, median of the epochs' p50 {latency} ms")
 
 
+def test_the_log_counts_what_was_refused_and_how_far_the_broker_is_ahead(promoted):
+    assert sum(line["quarantined"] for line in promoted.epochs) == promoted.feed.broken
+    assert all(isinstance(line["lag"], int) and line["lag"] >= 0 for line in promoted.epochs), promoted.epochs
+
+
 def test_an_epoch_that_is_killed_is_sent_again_under_the_same_event_ids(store, kafka, tmp_path):
     place, _ = store
     topics = Topics.new(kafka, "rt-killed")

@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 from mlflow import MlflowClient
 from pyspark.sql import SparkSession
 
@@ -26,9 +27,13 @@ MEGABYTE = 2**20
 
 @dataclass
 class Footprint:
-    """What a process holds: MB of Java's heap after a collection, open files of both processes, temporary files."""
+    """What a process holds: MB of Java's heap after a collection, of its classes and of Python, open files of both,
+    temporary files.
+    """
 
     heap_mb: float
+    classes_mb: float
+    python_mb: float
     files: int
     temporary: int
 
@@ -43,7 +48,10 @@ class Footprint:
             used.append((runtime.totalMemory() - runtime.freeMemory()) / MEGABYTE)
         java_pid = int(java.ProcessHandle.current().pid())
         files = sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in (os.getpid(), java_pid))
-        return cls(min(used), files, sum(1 for _ in temporary.rglob("*")))
+        pools = java.management.ManagementFactory.getMemoryPoolMXBeans()
+        (classes,) = (pool.getUsage().getUsed() / MEGABYTE for pool in pools if pool.getName() == "Metaspace")
+        python = psutil.Process().memory_info().rss / MEGABYTE
+        return cls(min(used), classes, python, files, sum(1 for _ in temporary.rglob("*")))
 
 
 def fifty_reloads(spark: SparkSession, settings: Settings, temporary: Path, monkeypatch) -> tuple[Footprint, Footprint]:
@@ -90,3 +98,5 @@ def test_fifty_hot_reloads_leave_memory_open_files_and_temp_folder_flat(spark, t
     assert after.temporary <= before.temporary
     assert after.files <= before.files + 8
     assert after.heap_mb <= before.heap_mb + 30
+    assert after.classes_mb <= before.classes_mb + 10
+    assert after.python_mb <= before.python_mb + 20

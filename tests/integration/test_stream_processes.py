@@ -4,6 +4,9 @@ import os
 import secrets
 from pathlib import Path
 
+from serving.webhook import TOKEN_VARIABLE
+from tests.crm import receiving
+
 
 def test_a_second_process_is_refused_the_checkpoint_of_a_living_one(trial):
     trial.send(40)
@@ -30,10 +33,17 @@ def test_a_wrong_password_costs_one_line_that_does_not_show_it(trial, monkeypatc
     assert trial.holding(wrong) == []
 
 
-def test_a_right_password_stands_in_no_log_no_run_and_no_file(trial):
+def test_passwords_and_tokens_that_work_stand_in_no_log_no_run_and_no_file(trial, monkeypatch):
+    token = secrets.token_hex(16)
+    monkeypatch.setenv(TOKEN_VARIABLE, token)
     trial.send(40)
-    with trial.streaming(available_now="true") as stream:
-        assert stream.ended() == 0, stream.said()[-3000:]
+    with receiving() as crm:
+        trial.webhook = crm.url
+        sinks = {"sink": "parquet,postgres,webhook", "checkpoint": trial.checkpoint}
+        with trial.streaming(available_now="true", **sinks) as stream:
+            assert stream.ended() == 0, stream.said()[-3000:]
     trial.assert_every_event_once()
+    assert {headers["Authorization"] for _, headers, _ in crm.seen} == {f"Bearer {token}"}
     assert trial.holding(os.environ["PGPASSWORD"]) == []
+    assert trial.holding(token) == []
     assert Path(trial.checkpoint, "offsets", "0").exists()

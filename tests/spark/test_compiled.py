@@ -1,5 +1,6 @@
 """The compiled scorer against the Spark pipeline it was compiled from."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -7,18 +8,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from pyspark.ml import Pipeline, PipelineModel
-from pyspark.ml.classification import GBTClassifier, LogisticRegression
+from pyspark.ml.classification import DecisionTreeClassifier, GBTClassifier, LogisticRegression
 from pyspark.ml.feature import Bucketizer, StringIndexer, VectorAssembler
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from features.ingest import read_leads
 from features.stages import ForestParams, encoder_stages, pipeline
+from serving.compiled import in_spark
 from serving.compiled.compiling import compile_saved
 from serving.compiled.errors import CannotCompile
 from serving.compiled.in_spark import scored_by_compiled
 from serving.compiled.parity import GRADE, PROBABILITY, parity, parity_with
-from serving.compiled.scorer import CompiledScorer
+from serving.compiled.scorer import CompiledScorer, packed
 from serving.registry import ResolvedVersion
 from serving.scoring import UnfitLeads, scored
 from tests.fuzz import fuzzed_leads
@@ -72,10 +74,15 @@ def test_every_real_lead_and_its_fuzzed_kin_score_as_in_spark(spark, contract, l
     assert found.grades_differ == 0
 
 
-def test_boosted_trees_score_as_in_spark(spark, tmp_path):
+@pytest.mark.parametrize(
+    "trees", [partial(GBTClassifier, maxIter=4), DecisionTreeClassifier], ids=["boosted trees", "a single tree"]
+)
+def test_boosted_trees_and_a_single_one_score_as_in_spark(spark, tmp_path, trees):
     contract = small_contract()
-    trees = GBTClassifier(labelCol=contract.label.name, maxIter=4, maxDepth=4, seed=1)
-    stages = [*encoder_stages(contract.feature_set("available")), trees]
+    stages = [
+        *encoder_stages(contract.feature_set("available")),
+        trees(labelCol=contract.label.name, maxDepth=4, seed=1),
+    ]
     model = Pipeline(stages=stages).fit(small_leads(spark))
     compiled = compiled_from(model, tmp_path / "model")
     leads = as_spark(spark, fuzzed_leads(compiled.compiled, 5_000), tmp_path / "fuzz.parquet")
@@ -135,6 +142,35 @@ def test_batches_of_leads_score_as_the_spark_pipeline_does(spark, graded, compil
     theirs = scored(leads, plain, VERSION, small_contract())
     assert sorted(ours.select(*shared).collect()) == sorted(theirs.select(*shared).collect())
     assert {f.name: f.dataType for f in theirs.schema}.items() <= {f.name: f.dataType for f in ours.schema}.items()
+
+
+def test_a_worker_opens_the_scorer_once_and_holds_one_batch_at_a_time(monkeypatch, compiled):
+    content = packed(compiled)
+
+    class Sent:
+        """Spark's broadcast, which counts how often it is read."""
+
+        reads = 0
+
+        @property
+        def value(self) -> bytes:
+            Sent.reads += 1
+            return content
+
+    monkeypatch.setattr(in_spark, "_LOADED", {})
+    score = in_spark._scoring(in_spark.Shipped(Sent(), 1), ("Visits",), False)
+    given, taken = [], []
+
+    def batches():
+        for batch in fuzzed_leads(compiled.compiled, 30).to_batches(max_chunksize=10):
+            assert len(taken) == len(given)
+            given.append(batch.num_rows)
+            yield batch
+
+    for _ in range(2):
+        for scored_batch in score(batches()):
+            taken.append(scored_batch.num_rows)
+    assert (taken, Sent.reads) == ([10] * 6, 1)
 
 
 def test_words_with_blanks_around_them_score_as_without(spark, graded, compiled):

@@ -36,6 +36,12 @@ def _mode(path: Path) -> int:
     return stat.S_IMODE(os.stat(path).st_mode)
 
 
+def test_checkpoints_are_written_by_the_file_system(spark: SparkSession) -> None:
+    manager = spark.conf.get("spark.sql.streaming.checkpointFileManagerClass")
+    assert manager is not None
+    assert manager.endswith(".FileSystemBasedCheckpointFileManager")
+
+
 def test_session_uses_it(files: Any) -> None:
     assert files.getClass().getName() == NAME
 

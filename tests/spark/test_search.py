@@ -1,5 +1,7 @@
 """Cross-validation of forests on features that are encoded once."""
 
+import threading
+
 import pytest
 from pyspark.ml.classification import RandomForestClassifier
 from pyspark.sql import functions as F
@@ -71,6 +73,27 @@ def fits(monkeypatch):
     made, fit = [], RandomForestClassifier.fit
     monkeypatch.setattr(RandomForestClassifier, "fit", lambda *given: made.append(1) or fit(*given))
     return made
+
+
+@pytest.mark.parametrize("parallelism", [1, 2])
+def test_no_more_forests_are_fitted_at_a_time_than_asked_for(data, monkeypatch, parallelism):
+    fit, lock, now, most = RandomForestClassifier.fit, threading.Lock(), [0], [0]
+
+    def counted(*given):
+        with lock:
+            now[0] += 1
+            most[0] = max(most[0], now[0])
+        try:
+            return fit(*given)
+        finally:
+            with lock:
+                now[0] -= 1
+
+    monkeypatch.setattr(RandomForestClassifier, "fit", counted)
+    cross_validate_one(data, ForestParams(trees=1, depth=1), "auc_roc", parallelism=parallelism)
+    stumps = [ForestParams(trees=1, depth=depth) for depth in (1, 2)]
+    cross_validate(data, stumps, "auc_roc", parallelism=parallelism, seed=1)
+    assert most[0] == parallelism
 
 
 def test_one_tree_alone_is_no_part_of_a_forest(data, fits):

@@ -6,15 +6,22 @@ import re
 import pytest
 from pyspark.errors import ArithmeticException, IllegalArgumentException
 from pyspark.sql import functions as F
+from rich.console import Console
 
 from features.stages import ForestParams, pipeline
+from pipelines.stream_options import Connections, StreamOptions
+from pipelines.stream_plan import StreamPlan
 from serving.events import events
+from serving.ownership import Places
+from serving.queries import Mode
 from serving.registry import ResolvedVersion
 from serving.scoring import scored_events
 from serving.settled_node import LARGEST_KEPT, NAME
 from serving.settled_plan import ISOLATED, settled
 from serving.sources import as_records, kafka_arrivals
+from serving.version_plan import version_plan
 from tests.leads import small_contract, small_leads
+from tests.served import graded_model
 
 VERSION = ResolvedVersion("small", 3, "models:/small/3", {})
 SCORED_AT = "scored_at"  # the wall clock of a row
@@ -152,6 +159,20 @@ def test_a_source_of_other_columns_is_refused(spark, other):
     plan = settled(spark, spark.createDataFrame([], columns).schema, lambda rows: rows.select("one"))
     with pytest.raises(ValueError, match="the plan is settled for"):
         plan(spark.createDataFrame([], given))
+
+
+@pytest.mark.parametrize("mode", [Mode.MICRO_BATCH, Mode.REAL_TIME])
+def test_the_plan_of_a_calibrated_and_graded_model_is_settled_and_runs_no_python(spark, arriving, mode):
+    contract = small_contract()
+    options = StreamOptions(mode=mode, source="kafka:a", sink="kafka", topic="b")
+    stream = StreamPlan(spark, contract, options, Connections(kafka="none:9"), Places("", "", ""), "", Console())
+    sent = stream._sent(version_plan(spark, arriving.schema, graded_model(spark), VERSION, contract))(arriving)
+    run = sent._jdf.queryExecution().executedPlan().toString()
+    assert "Settled" in run
+    assert "Python" not in run
+    # What is left is the observation, and what puts an epoch's time beside its rows.
+    assert "ScalaUDF" not in run
+    assert sent.count() == 60
 
 
 def test_a_plan_is_not_put_over_itself(spark):

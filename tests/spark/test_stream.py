@@ -277,6 +277,24 @@ def test_a_log_line_is_written_for_every_batch(spark, settings, capsys):
     assert all(b["latency_ms"]["p50"] is not None and b["durations"]["addBatch"] > 0 for b in batches)
 
 
+@pytest.mark.parametrize("kind", [FileFormat.JSON, FileFormat.CSV])
+def test_files_of_text_are_streamed_and_their_faults_become_letters(spark, settings, kind):
+    source = Path(settings.data, "texts")
+    source.mkdir()
+    lines = {
+        FileFormat.JSON: ['{"LeadId": "a", "Visits": 3}', "not json", '{"LeadId": "b", "City": "Pune"}'],
+        FileFormat.CSV: ["LeadId,Visits,Seconds,City", "a,3,,", "c,many,,", "b,,,Pune"],
+    }
+    (source / f"leads.{kind}").write_text("\n".join(lines[kind]) + "\n", encoding="utf-8")
+    run_to_end(spark, settings, source=str(source), source_format=kind)
+    assert ids_in_sink(spark, settings) == Counter(["a", "b"])
+    letters = spark.read.parquet(settings.dead_letters).collect()
+    assert [letter.reason.split(":")[0] for letter in letters] in (
+        ["the event is not JSON"],
+        ["Visits is not a number"],
+    )
+
+
 def test_what_a_stream_refused_is_replayed_by_default_once_it_is_mended(spark, settings):
     (Path(settings.stream) / "part-000.parquet").unlink()
     far = small_leads(spark, 1).withColumn("Visits", F.lit(5000.0))

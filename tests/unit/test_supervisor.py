@@ -9,6 +9,7 @@ import pytest
 from pipelines.stream import stop_on_signals
 from serving.registry import ResolvedVersion
 from serving.runtime.journal import Journal, LogTo
+from serving.runtime.lease import LeaseLost
 from serving.runtime.status import Metrics, Status
 from serving.runtime.supervisor import Supervisor
 from serving.runtime.watch import Served
@@ -41,21 +42,65 @@ class Query:
         self.cut_off = self.looks > 0
 
 
+FIRST = Served(ResolvedVersion("m", 1, "r", {}), None)
+
+
+def supervisor(start, **changed) -> Supervisor:
+    """One that nobody has asked to stop, with a lease that holds."""
+    status = Status(stuck_after=60)
+    made = {"stop": threading.Event(), "lease": SimpleNamespace(check=lambda: None), "watch": None, **changed}
+    return Supervisor(
+        start=start, journal=Journal.to(LogTo.OFF), status=status, metrics=Metrics(status), **{"drain": NEVER, **made}
+    )
+
+
 def stopped(query: Query, drain: float) -> Query:
     """The query after a stream that serves it was stopped."""
-    stop, status = threading.Event(), Status(stuck_after=60)
+    stop = threading.Event()
     stop.set()
-    Supervisor(
-        start=lambda served: query,
-        stop=stop,
-        lease=SimpleNamespace(check=lambda: None),
-        watch=None,
-        journal=Journal.to(LogTo.OFF),
-        status=status,
-        metrics=Metrics(status),
-        drain=drain,
-    ).run(Served(ResolvedVersion("m", 1, "r", {}), None))
+    supervisor(lambda served: query, stop=stop, drain=drain).run(FIRST)
     return query
+
+
+def test_a_lost_lease_cuts_the_query_off():
+    def lost() -> None:
+        raise LeaseLost("moved")
+
+    query = Query(looks=NEVER)
+    with pytest.raises(LeaseLost):
+        supervisor(lambda served: query, lease=SimpleNamespace(check=lost)).run(FIRST)
+    assert query.cut_off
+
+
+def test_where_the_alias_went_back_before_the_swap_the_version_goes_on():
+    served, stop = [], threading.Event()
+
+    def start(ready: Served) -> Query:
+        served.append(ready)
+        if len(served) == 2:
+            stop.set()
+        return Query(looks=1)
+
+    gone = SimpleNamespace(found=lambda: True, take=lambda: None, refused=None, unreachable="")
+    supervisor(start, stop=stop, watch=gone).run(FIRST)
+    assert served == [FIRST, FIRST]
+
+
+@pytest.mark.parametrize(("in_batch", "is_busy"), [(True, True), (False, False)])
+def test_a_batch_in_hand_is_timed_and_a_wait_for_leads_is_not(in_batch, is_busy):
+    query = Query(looks=1)
+    query.query.status["isTriggerActive"] = in_batch
+    seen, stop = [], threading.Event()
+    made = supervisor(lambda served: query, stop=stop)
+
+    def ended(seconds: float) -> bool:
+        seen.append(made.status.busy_since is not None)
+        stop.set()
+        return len(seen) > 1
+
+    query.ended = ended
+    made.run(FIRST)
+    assert seen[1] is is_busy
 
 
 def test_a_stop_waits_for_the_batch_in_hand():
