@@ -72,6 +72,30 @@ def check_written(way: str, output: Path, source: Path, scorer: CompiledScorer, 
     check_scores(way, both["found"].to_numpy(), both["wanted"].to_numpy())
 
 
+def check_same_sum(way: str, plan: DataFrame, output: Path) -> None:
+    """Raise WrongAnswers unless a plan gives as many scores as `output` holds, of the same sum."""
+    held = ds.dataset(output, exclude_invalid_files=True).to_table(["probability"])["probability"].to_numpy()
+    count, total = plan.agg(F.count("probability"), F.sum("probability")).collect()[0]
+    if count != len(held) or not abs(total - held.sum()) <= LARGEST_DIFFERENCE * max(1, len(held)):
+        raise WrongAnswers(
+            f"{way}: {count:,} scores of {len(held):,} leads, and their sum is {total}, not {held.sum()}; "
+            "its times count for nothing."
+        )
+
+
+def check_peer(way: str, peer: DataFrame, ours: DataFrame, contract: Contract) -> None:
+    """Raise WrongAnswers unless a peer scores every lead, and its scores go up and down with ours."""
+    sides = [
+        plan.select(contract.id.name, F.col("probability").alias(n)) for n, plan in (("peer", peer), ("ours", ours))
+    ]
+    joined = sides[1].join(sides[0], contract.id.name, "left")
+    lacking, alike = joined.agg(F.count_if(F.col("peer").isNull()), F.corr("peer", "ours")).collect()[0]
+    if lacking:
+        raise WrongAnswers(f"{way}: {lacking:,} leads have no score; its times count for nothing.")
+    if alike is None or not alike >= LEAST_CORRELATION:
+        raise WrongAnswers(f"{way}: its scores and ours correlate by {alike}, less than {LEAST_CORRELATION}.")
+
+
 def scored_leads(source: Path, scorer: CompiledScorer, contract: Contract) -> pa.Table:
     """ID and SCORE, the compiled scorer's probability, of every lead of a folder."""
     columns = [contract.id.name, *scorer.description.fields]

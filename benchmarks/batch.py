@@ -13,12 +13,12 @@ from pyspark.ml import PipelineModel
 from pyspark.sql import DataFrame, SparkSession
 from sklearn.ensemble import RandomForestClassifier
 
-from benchmarks.answers import CHECKED, check_alike, check_in_spark, check_written
+from benchmarks.answers import CHECKED, check_alike, check_in_spark, check_peer, check_same_sum, check_written
 from benchmarks.compiled import VERSION, drawn_leads
 from benchmarks.measure import Timed, timed
 from benchmarks.report import Table
 from features.contract import Contract
-from features.stages import ForestParams, positive_probability
+from features.stages import CALIBRATED, GRADE, ForestParams, positive_probability
 from serving.compiled.description import Floats
 from serving.compiled.encoding import matrix
 from serving.compiled.in_spark import scored_by_compiled
@@ -30,6 +30,7 @@ from serving.compiled.scorer import CHUNK, CompiledScorer
 from serving.scoring import scored
 
 FILES, THREADS = 4, 2
+ORIGINAL, COMPILED = "original pipeline in Spark", "compiled, in Spark by Arrow"
 
 
 def batch_table(
@@ -49,10 +50,15 @@ def batch_table(
         write_leads(drawn, folder / "leads")
         frame = spark.read.parquet(str(folder / "leads"))
         check_in_spark(frame, model, scorer, contract)
-        ways = _in_spark(frame, contract, model, peer, scorer)
+        plans = _in_spark(frame, contract, model, peer, scorer)
+        ways: dict[str, Callable[[], Any]] = {
+            name: plan.write.format("noop").mode("overwrite").save for name, plan in plans.items()
+        }
         ways |= _alone(folder, contract, scorer)
         found = {way: timed(work) for way, work in ways.items()}
         check_written("compiled without Spark", folder / "out", folder / "leads", scorer, contract)
+        check_same_sum(COMPILED, plans[COMPILED], folder / "out")
+        check_peer(ORIGINAL, plans[ORIGINAL], plans[COMPILED], contract)
     base = found[next(iter(found))].median
     table = [_row(way, times, rows, base) for way, times in found.items()]
     return Table(
@@ -60,8 +66,8 @@ def batch_table(
         table,
         [
             "medians of 3 runs after a warm one; spread: fastest to slowest",
-            f"the compiled scores are our pipeline's to 1e-6 on {CHECKED:,} leads, "
-            "and those written are the compiled scorer's",
+            f"the compiled scores are our pipeline's to 1e-6 on {CHECKED:,} leads, those written are the compiled "
+            "scorer's, those in Spark as many with the same sum; the original's go up and down with them",
         ],
     )
 
@@ -77,19 +83,21 @@ def _row(way: str, times: Timed, rows: int, base: float) -> dict[str, Any]:
 
 def _in_spark(
     frame: DataFrame, contract: Contract, model: PipelineModel, peer: PipelineModel, scorer: CompiledScorer
-) -> dict[str, Callable[[], Any]]:
-    original = peer.transform(frame).select(contract.id.name, positive_probability().alias("probability"), "prediction")
+) -> dict[str, DataFrame]:
+    lead, forest = contract.id.name, positive_probability().alias("probability")
     compiled = scored_by_compiled(frame, scorer, VERSION, contract)
     needed = frame.select(contract.id.name, *scorer.description.fields)
     transport = needed.mapInArrow(_same, needed.schema)
-    plans = {
-        "original pipeline in Spark": original,
-        "our pipeline in Spark (calibrated)": scored(frame, model, VERSION, contract),
-        "compiled, in Spark by Arrow": compiled,
+    return {
+        ORIGINAL: peer.transform(frame).select(lead, forest, "prediction"),
+        "our pipeline by PipelineModel.transform (calibrated, graded)": model.transform(frame).select(
+            lead, CALIBRATED, GRADE
+        ),
+        "our pipeline in Spark, as the stream runs it (calibrated, graded)": scored(frame, model, VERSION, contract),
+        COMPILED: compiled,
         "limit: Arrow transport in Spark, no scoring": transport,
         "limit: Parquet scan in Spark": needed,
     }
-    return {name: plan.write.format("noop").mode("overwrite").save for name, plan in plans.items()}
 
 
 def _alone(folder: Path, contract: Contract, scorer: CompiledScorer) -> dict[str, Callable[[], Any]]:

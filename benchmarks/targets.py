@@ -89,6 +89,11 @@ TARGETS: dict[str, tuple[Target, ...]] = {
             figure("12 candidates", "sweep_cv's cross-validation", "times faster"),
             least=2,
         ),
+        Target(
+            "a candidate's metric beside the plain one's, in its deviations over folds",
+            figure("The same metrics", "ours beside the plain one", "in its own deviations over folds"),
+            most=1,
+        ),
     ),
     "batch": (
         Target("1M leads in Spark: times the original", figure(MILLION, ARROW, "times the original"), least=5),

@@ -1,5 +1,6 @@
 """What every fitted model leaves in its run: metrics, plots, importance, the model and a registry version."""
 
+import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -76,7 +77,9 @@ def report(
             "measure_seconds": found.seconds,
             **{f"test_{name}": value for name, value in found.metrics.items()},
         }
+        start_of_pictures = time.monotonic()
         metrics |= {f"test_{name}": value for name, value in _log_pictures(found, fitted, subject).items()}
+        metrics["pictures_seconds"] = time.monotonic() - start_of_pictures
         tags |= compiled.tags
         explain_by = _scorer(fitted.model, compiled.scorer, data.test) if explain else None
         metrics |= log_evidence(contract, data, fitted.model, fitted.fields, found, subject, explain_by)
