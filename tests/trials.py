@@ -20,6 +20,7 @@ from pyspark.sql import SparkSession
 from pipelines.settings import Settings
 from pipelines.stream import StreamSummary, run_stream
 from pipelines.stream_options import Connections, StreamOptions
+from serving.webhook import TOKEN_VARIABLE
 from tests.commands import Workplace
 from tests.leads import small_rows
 from tests.services import KafkaBroker, PostgresServer
@@ -69,6 +70,7 @@ class Trial:
     per_batch: int = 40
     output: str = ""
     webhook: str = ""
+    token: str = ""
     good: set[str] = field(default_factory=set)
     sent: int = 0
 
@@ -92,6 +94,7 @@ class Trial:
         """What a process of it needs."""
         services = self.kafka.environment | {"LEADS_POSTGRES_DSN": self.postgres.dsn}
         services |= {"LEADS_WEBHOOK_URL": self.webhook} if self.webhook else {}
+        services |= {TOKEN_VARIABLE: self.token} if self.token else {}
         return self.place.environment | services | {"LEADS_DATA": str(self.folder)}
 
     def send(self, count: int) -> None:

@@ -4,7 +4,6 @@ import os
 import secrets
 from pathlib import Path
 
-from serving.webhook import TOKEN_VARIABLE
 from tests.crm import receiving
 
 
@@ -33,9 +32,8 @@ def test_a_wrong_password_costs_one_line_that_does_not_show_it(trial, monkeypatc
     assert trial.holding(wrong) == []
 
 
-def test_passwords_and_tokens_that_work_stand_in_no_log_no_run_and_no_file(trial, monkeypatch):
-    token = secrets.token_hex(16)
-    monkeypatch.setenv(TOKEN_VARIABLE, token)
+def test_passwords_and_tokens_that_work_stand_in_no_log_no_run_and_no_file(trial):
+    token = trial.token = secrets.token_hex(16)
     trial.send(40)
     with receiving() as crm:
         trial.webhook = crm.url
