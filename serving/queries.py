@@ -150,9 +150,8 @@ class Running:
         """Wait up to `seconds` for the end; whether it has come.
 
         What a batch fails with that was cut off by `end_now`, or by a stop while a server was away, is no failure of
-        the query. Else BadSource where a file of
-        the source could not be read, NoRoom where the checkpoint has none, what a sink failed
-        with as it raised it; other failures as Spark words them.
+        the query. Else BadSource where a file of the source could not be read, NoRoom where the checkpoint has none,
+        what a sink failed with as it raised it; other failures as Spark words them.
         """
         try:
             with naming_unreadable_files():

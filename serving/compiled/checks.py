@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from features.blanks import BLANKS
 from serving.compiled.description import CategoryInput, Description, NumericInput
-from serving.compiled.encoding import as_doubles
+from serving.compiled.encoding import as_doubles, is_number, is_text
 from serving.compiled.errors import BadLead
 
 SHOWN = 5
@@ -54,14 +54,14 @@ def _fault(value: Any, source: NumericInput | CategoryInput) -> str | None:
         return None
     if isinstance(source, CategoryInput):
         if not isinstance(value, str):
-            return f"{source.name} is {_shown(value)}, expected text or null"
+            return _other_type(source, value)
         if not value.isascii() and not _is_unicode(value):
             return f"{source.name} is {_shown(value)}, expected text of whole characters or null"
         if len(value) <= source.max_length or len(value.strip(BLANKS)) <= source.max_length:
             return None
         return _too_long(source, len(value))
     if type(value) not in (float, int) and (isinstance(value, bool) or not isinstance(value, Real)):
-        return f"{source.name} is {_shown(value)}, expected a number or null"
+        return _other_type(source, value)
     try:
         number = float(value)
     except OverflowError:  # a whole number of hundreds of digits
@@ -75,8 +75,7 @@ def _column_fault(column: pa.ChunkedArray, source: NumericInput | CategoryInput)
     if column.null_count == len(column):
         return None
     if not _fits(column.type, source):
-        wanted = "text" if isinstance(source, CategoryInput) else "a number"
-        return f"{source.name} is {_shown(column.drop_null()[0].as_py())}, expected {wanted} or null"
+        return _other_type(source, column.drop_null()[0].as_py())
     if isinstance(source, CategoryInput):
         words = column.cast(pa.string())
         lengths = _lengths(words)
@@ -97,9 +96,7 @@ def _fits(kind: pa.DataType, source: NumericInput | CategoryInput) -> bool:
     """Whether a column holds what single leads may hold: text for words, numbers for numbers."""
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
-    if isinstance(source, CategoryInput):
-        return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
-    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
+    return is_text(kind) if isinstance(source, CategoryInput) else is_number(kind)
 
 
 def _is_unicode(text: str) -> bool:
@@ -113,6 +110,11 @@ def _is_unicode(text: str) -> bool:
 
 def _lengths(words: pa.ChunkedArray) -> npt.NDArray[Any]:
     return np.asarray(pc.fill_null(pc.utf8_length(words), 0).to_numpy())
+
+
+def _other_type(source: NumericInput | CategoryInput, value: Any) -> str:
+    wanted = "text" if isinstance(source, CategoryInput) else "a number"
+    return f"{source.name} is {_shown(value)}, expected {wanted} or null"
 
 
 def _too_long(source: CategoryInput, length: int) -> str:

@@ -120,6 +120,16 @@ def _values(
     return numbers, np.searchsorted(place.thresholds, numbers, side="left")
 
 
+def is_text(kind: pa.DataType) -> bool:
+    """Whether a column of this type holds text."""
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def is_number(kind: pa.DataType) -> bool:
+    """Whether a column of this type holds numbers; truth values are none."""
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
+
+
 def as_doubles(numbers: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
     """Numbers as the nearest doubles, as Spark casts them; Arrow's own cast of a decimal may be a digit off."""
     if pa.types.is_decimal(numbers.type):
@@ -138,7 +148,7 @@ def word_codes(array: pa.Array, source: CategoryInput) -> Codes:
         return np.full(len(array), other, np.int64)
     if pa.types.is_integer(kind):
         array = array.cast(pa.string())
-    elif not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)):
+    elif not is_text(kind):
         raise BadLead(f"{source.name} is {kind}, expected a string; cast it, or prepare the leads by the contract.")
     found = _found(array, source)
     if found.null_count > array.null_count:
@@ -158,7 +168,7 @@ def _numbers(array: pa.Array, name: str) -> Floats:
     kind = array.type
     if pa.types.is_null(kind):
         return np.full(len(array), np.nan)
-    if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
+    if not is_number(kind):
         raise BadLead(f"{name} is {kind}, expected a number; cast it, or prepare the leads by the contract.")
     return np.asarray(as_doubles(array).to_numpy(zero_copy_only=False), np.float64)
 

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from features.contract import Contract
 from serving.compiled.description import CategoryInput
+from serving.compiled.encoding import is_number, is_text
 from serving.compiled.errors import BadLead
 from serving.compiled.places import BadDataset, Place
 from serving.compiled.scorer import CompiledScorer
@@ -130,6 +131,4 @@ def _fits(kind: pa.DataType, numeric: bool) -> bool:
         kind = kind.value_type
     if pa.types.is_null(kind) or pa.types.is_integer(kind):
         return True
-    if numeric:
-        return bool(pa.types.is_floating(kind) or pa.types.is_decimal(kind))
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+    return is_number(kind) if numeric else is_text(kind)
