@@ -56,20 +56,27 @@ def scored_by_spark(model: PipelineModel, leads: DataFrame) -> DataFrame:
 
 
 @contextmanager
-def served(spark: SparkSession, folder: Path, model: PipelineModel | None = None) -> Iterator[Settings]:
-    """Inside the block MLflow points at a store in `folder`, laid out as a Workplace, with a model in Production."""
+def small_store(folder: Path) -> Iterator[Settings]:
+    """Inside the block MLflow points at an empty store in `folder`, laid out as a Workplace, for the small leads."""
     (folder / "leads.yaml").write_text(SMALL, encoding="utf-8")
     settings = Settings(data=str(folder / "data"), contract_file=folder / "leads.yaml")
     before = mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(f"sqlite:///{folder / 'mlflow.db'}")
     try:
-        client = connect(settings)
-        client.create_experiment(settings.experiment, artifact_location=(folder / "artifacts").as_uri())
-        number = register_small(spark, settings, settings.model_name, model or small_model(spark))
-        client.set_registered_model_alias(settings.model_name, "Production", str(number))
+        artifacts = (folder / "artifacts").as_uri()
+        connect(settings).create_experiment(settings.experiment, artifact_location=artifacts)
         yield settings
     finally:
         mlflow.set_tracking_uri(before)
+
+
+@contextmanager
+def served(spark: SparkSession, folder: Path, model: PipelineModel | None = None) -> Iterator[Settings]:
+    """Inside the block MLflow points at a store in `folder`, laid out as a Workplace, with a model in Production."""
+    with small_store(folder) as settings:
+        number = register_small(spark, settings, settings.model_name, model or small_model(spark))
+        connect(settings).set_registered_model_alias(settings.model_name, "Production", str(number))
+        yield settings
 
 
 def register_small(spark: SparkSession, settings: Settings, name: str, model: PipelineModel) -> int:

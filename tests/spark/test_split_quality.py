@@ -5,9 +5,9 @@ import pytest
 
 from features.stages import ForestParams
 from pipelines.prepare import run_prepare
-from pipelines.settings import Settings
 from pipelines.splits import UnknownSplit, parse_ways, run_splits
-from tests.leads import SMALL, small_csv
+from tests.leads import small_csv
+from tests.served import small_store
 
 LEADS = 600
 
@@ -15,20 +15,14 @@ LEADS = 600
 @pytest.fixture(scope="module")
 def found(spark, tmp_path_factory):
     """What `splits` finds on small leads, by way, and what it logged."""
-    folder, before = tmp_path_factory.mktemp("splits"), mlflow.get_tracking_uri()
-    (folder / "leads.yaml").write_text(SMALL, encoding="utf-8")
-    settings = Settings(data=str(folder / "data"), contract_file=folder / "leads.yaml")
-    mlflow.set_tracking_uri(f"sqlite:///{folder / 'mlflow.db'}")
-    try:
-        mlflow.create_experiment(settings.experiment, artifact_location=(folder / "artifacts").as_uri())
+    folder = tmp_path_factory.mktemp("splits")
+    with small_store(folder) as settings:
         run_prepare(spark, settings, str(small_csv(folder / "leads.csv", LEADS)))
         ways = parse_ways("grouped,kfold")
         with pytest.MonkeyPatch.context() as patch:  # fewer folds: 12 fits in place of 36
             patch.setattr("pipelines.splits.FOLDS", 3)
             patch.setattr("evaluation.fitting.FOLDS", 2)
             yield run_splits(spark, settings, ["available"], ways, params=ForestParams(trees=5, depth=4))
-    finally:
-        mlflow.set_tracking_uri(before)
 
 
 def test_k_folds_test_on_every_lead_once(found):

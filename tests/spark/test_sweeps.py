@@ -9,10 +9,10 @@ from pyspark.ml import Pipeline
 
 from evaluation.tpe import SearchSpace
 from pipelines.prepare import run_prepare
-from pipelines.settings import Settings
 from pipelines.sweep_cv import run_sweep_cv
 from pipelines.sweep_hyperopt import Sweep, run_sweep_hyperopt
-from tests.leads import SMALL, small_csv
+from tests.leads import small_csv
+from tests.served import small_store
 
 TRIALS = 3
 
@@ -20,16 +20,10 @@ TRIALS = 3
 @pytest.fixture(scope="module")
 def settings(spark, tmp_path_factory):
     """Small leads, prepared, and a tracking store of the module's own."""
-    folder, before = tmp_path_factory.mktemp("sweeps"), mlflow.get_tracking_uri()
-    (folder / "leads.yaml").write_text(SMALL, encoding="utf-8")
-    made = Settings(data=str(folder / "data"), contract_file=folder / "leads.yaml")
-    mlflow.set_tracking_uri(f"sqlite:///{folder / 'mlflow.db'}")
-    try:
-        mlflow.create_experiment(made.experiment, artifact_location=(folder / "artifacts").as_uri())
+    folder = tmp_path_factory.mktemp("sweeps")
+    with small_store(folder) as made:
         run_prepare(spark, made, str(small_csv(folder / "leads.csv", 400)))
         yield made
-    finally:
-        mlflow.set_tracking_uri(before)
 
 
 def left_by(run_id):
