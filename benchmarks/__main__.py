@@ -3,7 +3,6 @@
 LEADS_CSV names the real leads; without it a generated sample is used. `make bench-stream` measures the stream.
 """
 
-import statistics
 import subprocess
 import sys
 import time
@@ -25,6 +24,7 @@ from benchmarks.batch import batch_table, on_one_thread
 from benchmarks.batch_sizes import batch_size_table
 from benchmarks.compiled import drawn_leads
 from benchmarks.log_model import log_model_table
+from benchmarks.measure import Timed
 from benchmarks.online import online_table
 from benchmarks.reasons import reasons_table
 from benchmarks.report import Table, publish
@@ -154,15 +154,10 @@ class Bench:
 def _training(place: Workplace) -> Table:
     """Seconds of `train` as a command, by part."""
     runs = [_one_training(place) for _ in range(TRAININGS)]
-    rows = []
-    for part in runs[0]:
-        seconds = [run[part] for run in runs]
-        median = statistics.median(seconds)
-        spread = f"{min(seconds) / median:.2f}-{max(seconds) / median:.2f}" if median else ""
-        rows.append({"part": part, "seconds": median, "spread": spread})
+    times = {part: Timed(tuple(run[part] for run in runs)) for part in runs[0]}
     return Table(
         "train, from the command to the finished run",
-        rows,
+        [{"part": part, "seconds": each.median, "spread": each.spread} for part, each in times.items()],
         [
             f"medians of {TRAININGS} runs, each a command in a process of its own; spread: shortest to longest",
             "leak_probe goes on beside the encoding of leads, measure beside log_model: each takes longer so",

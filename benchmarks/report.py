@@ -99,8 +99,8 @@ def render(name: str) -> str:
     if held := target_rows(name, {table.title: table.rows for table in tables}):
         tables.append(Table("Targets", held))
     said = ", ".join(f"{k} {v}" for k, v in kept["machine"].items())
-    leads = kept["raw"].get("leads", "real leads")
-    text = "\n".join([*(table.markdown() for table in tables), f"One run on {leads}: {said}.\n"])
+    leads = f" on {kept['raw']['leads']}" if "leads" in kept["raw"] else ""
+    text = "\n".join([*(table.markdown() for table in tables), f"One run{leads}: {said}.\n"])
     (RESULTS / f"{name}.md").write_text(text, encoding="utf-8")
     return text
 

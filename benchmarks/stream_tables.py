@@ -106,5 +106,5 @@ def publish_stream(
         Table(f"Highest rate without growing lag (loads of {RATE_SECONDS} s)", highest),
         Table(f"A promotion under load, {RELOAD_RATE} events/s", reloaded),
     ]
-    raw = {mode: asdict(load.spread) for mode, load in loads.items()}
+    raw = {"leads": place.leads, **{mode: asdict(load.spread) for mode, load in loads.items()}}
     publish("stream", tables, raw)
