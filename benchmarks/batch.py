@@ -66,7 +66,7 @@ def batch_table(
         f"Batch scoring of {rows:,} {kind} leads, Parquet to nothing unless said",
         table,
         [
-            f"medians of 3 runs after a warm one; one run of {TRANSFORM}, which takes minutes",
+            f"medians of 3 runs after a warm one; one run alone of {TRANSFORM}",
             "spread: fastest to slowest",
             f"the compiled scores are our pipeline's to 1e-6 on {CHECKED:,} leads, those written are the compiled "
             "scorer's, those in Spark as many with the same sum; the original's go up and down with them",
