@@ -48,7 +48,7 @@ test: setup ## Run the whole test suite (WORKERS=2 files at a time)
 	SPARK_SUBMIT_OPTS="$(TEST_JAVA)" $(PY) -m pytest --numprocesses $(WORKERS) --dist loadfile
 
 .PHONY: bench
-bench: setup ## Measure batch, online, sweep and training beside their peers (LEADS_CSV=PATH for the real leads)
+bench: setup jars ## Measure batch, online, sweep, training and stream beside their peers (LEADS_CSV=PATH for the real leads)
 	$(PY) -m benchmarks
 
 .PHONY: bench-stream

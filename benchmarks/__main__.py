@@ -1,6 +1,6 @@
-"""make bench: batch and online scoring, the sweep and the cost of a training, each beside its peer, in one run.
+"""make bench: batch and online scoring, the sweep, the cost of a training and the stream, each beside its peer.
 
-LEADS_CSV names the real leads; without it a generated sample is used. `make bench-stream` measures the stream.
+LEADS_CSV names the real leads; without it a generated sample is used. One table over all parts comes last.
 """
 
 import subprocess
@@ -19,7 +19,7 @@ import typer
 from pyspark.ml import PipelineModel
 from pyspark.sql import SparkSession
 
-from benchmarks import original
+from benchmarks import original, stream
 from benchmarks.batch import batch_table, on_one_thread
 from benchmarks.batch_sizes import batch_size_table
 from benchmarks.compiled import drawn_leads
@@ -29,6 +29,7 @@ from benchmarks.online import online_table
 from benchmarks.reasons import reasons_table
 from benchmarks.report import Table, publish
 from benchmarks.scaling import ROWS, model_tables, scaling_tables
+from benchmarks.summary import summarise
 from benchmarks.sweep import sweep_table
 from benchmarks.workplace import Workplace, with_production, workplace
 from features.contract import Contract
@@ -57,6 +58,7 @@ class Part(StrEnum):
     MICRO_BATCH = "micro_batch"
     ONLINE = "online"
     TRAIN = "train"
+    STREAM = "stream"
 
 
 def main(
@@ -66,6 +68,8 @@ def main(
 ) -> None:
     """Measure each part, print its tables, and keep them in benchmarks/results/PART.md and .json, with pictures."""
     asked = [Part(word.strip()) for word in parts.split(",")]
+    if Part.STREAM in asked:
+        stream.need_jars()
     with workplace() as place:
         spark = build_session(place.settings, "bench", spark__sql__execution__arrow__maxRecordsPerBatch=ARROW_ROWS)
         with_production(spark, place)
@@ -86,6 +90,10 @@ def main(
                 spark.stop()  # what follows starts sessions and processes of its own
             if part in asked:
                 publish(part.value, measure(), {"leads": place.leads})
+    if Part.STREAM in asked:
+        with workplace() as place:
+            publish(Part.STREAM.value, stream.measure(place), {"leads": place.leads})
+    print(summarise())
 
 
 @dataclass

@@ -125,17 +125,18 @@ def on_one_thread(
     session = open_session(export(scorer.compiled, inputs, 1), 1)
     forest = timed(lambda: [votes(session, columns[i : i + CHUNK]) for i in range(0, len(columns), CHUNK)])
     whole = timed(lambda: [scorer.score(b) for b in part.to_batches(max_chunksize=BATCH_ROWS)])
-    peer = sklearn_rate(scorer, known, part, label, ForestParams())
-    rates = {
-        "whole scorer: raw leads to calibrated scores and grades": part.num_rows / whole.median,
-        "ONNX Runtime alone, leads as they were drawn, features encoded beforehand": part.num_rows / forest.median,
-        "scikit-learn's forest of the same size, features encoded beforehand": peer,
+    ways = {
+        "whole scorer: raw leads to calibrated scores and grades": whole,
+        "ONNX Runtime alone, leads as they were drawn, features encoded beforehand": forest,
+        "scikit-learn's forest of the same size, features encoded beforehand": sklearn_times(
+            scorer, known, part, label, ForestParams()
+        ),
     }
-    return [{"what": what, "rows/s": found} for what, found in rates.items()]
+    return [{"what": w, "rows/s": part.num_rows / times.median, "spread": times.spread} for w, times in ways.items()]
 
 
-def sklearn_rate(scorer: CompiledScorer, known: pa.Table, leads: pa.Table, label: str, params: ForestParams) -> float:
-    """Rows per second of scikit-learn's forest, fitted on the same leads with the same settings, on one thread.
+def sklearn_times(scorer: CompiledScorer, known: pa.Table, leads: pa.Table, label: str, params: ForestParams) -> Timed:
+    """Seconds in which scikit-learn's forest, fitted on `known` with the same settings, scores `leads` on one thread.
 
     Its features are those of `scorer`, encoded beforehand. WrongAnswers where it does not score like ours: a peer
     that has not learned the same would be no peer.
@@ -145,7 +146,7 @@ def sklearn_rate(scorer: CompiledScorer, known: pa.Table, leads: pa.Table, label
     peer.n_jobs = 1
     columns = _features(scorer, leads).astype(np.float32)
     check_alike("scikit-learn", peer.predict_proba(columns)[:, 1], scorer.forest(scorer.encode(leads)))
-    return leads.num_rows / timed(lambda: peer.predict_proba(columns)).median
+    return timed(lambda: peer.predict_proba(columns))
 
 
 def _features(scorer: CompiledScorer, leads: pa.Table) -> Floats:

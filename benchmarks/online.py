@@ -2,7 +2,6 @@
 
 import os
 import socket
-import statistics
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ from pyspark.ml import PipelineModel
 from pyspark.sql import SparkSession
 
 from benchmarks.answers import check_scores
+from benchmarks.measure import Timed
 from benchmarks.report import Spread, Table
 from benchmarks.workplace import Workplace, session
 from features.stages import served_probability
@@ -59,7 +59,7 @@ def online_table(
     mine, fastest, slowest = (row["ready after (s)"] for row in rows[1:])
     said = f"ready {slowest / mine:.1f} times (serve) and {slowest / fastest:.1f} times (mlflow) as fast as Spark"
     notes = [
-        f"ready after: median of {STARTS} starts",
+        f"ready after: median of {STARTS} starts; spread: fastest to slowest of these",
         "MLflow's pyfunc of a Spark model fails on a lead with an unanswered word; it is asked about filled-in leads",
         "every answer is the pipeline's in Spark: its probability to 1e-6; the pyfunc's, which gives no probability, "
         "its prediction",
@@ -97,7 +97,7 @@ def _in_process(scorer: CompiledScorer, asked: Asked) -> dict[str, Any]:
         took.append((time.perf_counter() - start) * 1e3)
         answers.append(found["probability"])
     asked.check(way, answers)
-    return _row(way, Spread.of(took[500:]), 0.0)
+    return _row(way, Spread.of(took[500:]))
 
 
 def _over_http(place: Workplace, name: str, uri: str, asked: Asked) -> dict[str, Any]:
@@ -108,7 +108,7 @@ def _over_http(place: Workplace, name: str, uri: str, asked: Asked) -> dict[str,
         ready, took, answers = _served(place, name, uri, asked.leads, calls)
         asked.check(way, answers)
         starts.append(ready)
-    return _row(way, Spread.of(took[len(took) // 10 :]), statistics.median(starts))
+    return _row(way, Spread.of(took[len(took) // 10 :]), Timed(tuple(starts)))
 
 
 def _served(
@@ -169,5 +169,7 @@ def _first_answer(ask: Any, lead: dict[str, Any], start: float) -> float:
     raise TimeoutError(f"no answer within {READY_SECONDS} s: {said}")
 
 
-def _row(name: str, spread: Spread, ready: float) -> dict[str, Any]:
-    return {"way": name, "p50": spread.p50, "p95": spread.p95, "p99": spread.p99, "ready after (s)": ready}
+def _row(name: str, latency: Spread, starts: Timed | None = None) -> dict[str, Any]:
+    ready, spread = (starts.median, starts.spread) if starts else ("", "")
+    row = {"way": name, "p50": latency.p50, "p95": latency.p95, "p99": latency.p99}
+    return row | {"ready after (s)": ready, "spread": spread}

@@ -1,7 +1,4 @@
-"""What a benchmark prints and keeps: a table in Markdown, the same numbers in JSON, and the machine they are of.
-
-`python -m benchmarks.report` writes the Markdown of every part anew from the numbers that are kept, without a run.
-"""
+"""What a benchmark prints and keeps: a table in Markdown, the same numbers in JSON, and the machine they are of."""
 
 import json
 import os
@@ -103,8 +100,3 @@ def render(name: str) -> str:
     text = "\n".join([*(table.markdown() for table in tables), f"One run{leads}: {said}.\n"])
     (RESULTS / f"{name}.md").write_text(text, encoding="utf-8")
     return text
-
-
-if __name__ == "__main__":
-    for path in sorted(RESULTS.glob("*.json")):
-        print(render(path.stem))

@@ -4,7 +4,6 @@ Needs the jars of `make jars`. LEADS_CSV names the real leads; without it a gene
 """
 
 import json
-import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ import typer
 from benchmarks import original
 from benchmarks.answers import check_events, check_scores, check_written
 from benchmarks.kafka_load import Received, probabilities, probe, relay
+from benchmarks.report import Table, publish
 from benchmarks.stream_tables import (
     EPOCH_SECONDS,
     RATE,
@@ -24,8 +24,9 @@ from benchmarks.stream_tables import (
     STEADY,
     file_row,
     lost_and_doubled,
-    publish_stream,
+    stream_tables,
 )
+from benchmarks.summary import summarise
 from benchmarks.workplace import Workplace, event_templates, promote, with_production, workplace
 from features.stages import ForestParams
 from pipelines.datasets import load_prepared
@@ -34,7 +35,7 @@ from pipelines.tracking import connect
 from serving.compiled.artifact import load_compiled
 from serving.compiled.scorer import CompiledScorer
 from serving.registry import resolve
-from tests.services import KafkaBroker
+from tests.services import KafkaBroker, ServiceMissing
 
 # Of real-time mode, the first epoch: Java compiles at its end what it runs at every end.
 WARM = {"micro-batch": 20.0, "real-time": EPOCH_SECONDS + 5.0}
@@ -83,39 +84,54 @@ class Bench:
 
 
 def main(quick: bool = typer.Option(False, help="shorter loads, to see that it works")) -> None:
-    """Measure everything, print the table, and keep it in benchmarks/results/stream.md and .json.
+    """Measure everything, print the tables, and keep them in benchmarks/results/stream.md and .json."""
+    need_jars()
+    with workplace() as place:
+        publish("stream", measure(place, quick), {"leads": place.leads})
+    print(summarise())
 
-    Raise WrongAnswers, and keep nothing, where ours lost an event, scored one twice, or gave one of the files or of
-    the steady loads another score than the compiled scorer.
+
+def need_jars() -> None:
+    """End with code 2 where the broker's jars are not there."""
+    try:
+        KafkaBroker.need_jars()
+    except ServiceMissing as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(2) from None
+
+
+def measure(place: Workplace, quick: bool = False) -> list[Table]:
+    """The tables of the stream, in a workplace in which nothing is prepared yet.
+
+    WrongAnswers where ours lost an event, scored one twice, or gave one of the files or of the steady loads another
+    score than the compiled scorer.
     """
     scale = 0.2 if quick else 1.0
-    with workplace() as place:
-        spark = build_session(place.settings, "bench-stream")
-        with_production(spark, place, versions=2)
-        contract, data = place.settings.contract(), load_prepared(spark, place.settings)
-        fields = contract.feature_set("available")
-        peer = original.fit(data.train, fields, contract.label.name, ForestParams())
-        peer.write().overwrite().save(str(place.folder / "original-model"))
-        values = event_templates(spark, place, contract)
-        compiled = load_compiled(resolve(connect(place.settings), place.settings.model_name))
-        spark.stop()
-        broker_folder = place.folder / "kafka"
-        broker_folder.mkdir()
-        with KafkaBroker(broker_folder) as broker:
-            bench = Bench(place, broker, values, compiled)
-            originals, ours = [_original_files(place, session) for session in ("plain", "tuned")], _our_files(place)
-            loads = {"relay": _relay(bench, 15 * scale)}
-            for mode, seconds in STEADY.items():
-                loads[mode] = _steady(bench, mode, seconds * scale)
-            rates = {mode: _highest(bench, mode, RATES[: 2 if quick else None]) for mode in STEADY}
-            reloads = {mode: _reload(bench, mode, seconds) for mode, seconds in RELOADS.items()}
-            check_events(lost_and_doubled(ours, loads, rates, reloads))
-            for mode in STEADY:
-                bench.check(mode)
-        scores, source = place.folder / "ours" / "scores", place.folder / "data" / "stream"
-        check_written(ours["what"], scores, source, compiled, contract)
-        publish_stream(place, [*originals, ours], loads, rates, reloads)
-    shutil.rmtree(place.folder, ignore_errors=True)
+    spark = build_session(place.settings, "bench-stream")
+    with_production(spark, place, versions=2)
+    contract, data = place.settings.contract(), load_prepared(spark, place.settings)
+    fields = contract.feature_set("available")
+    peer = original.fit(data.train, fields, contract.label.name, ForestParams())
+    peer.write().overwrite().save(str(place.folder / "original-model"))
+    values = event_templates(spark, place, contract)
+    compiled = load_compiled(resolve(connect(place.settings), place.settings.model_name))
+    spark.stop()
+    broker_folder = place.folder / "kafka"
+    broker_folder.mkdir()
+    with KafkaBroker(broker_folder) as broker:
+        bench = Bench(place, broker, values, compiled)
+        originals, ours = [_original_files(place, session) for session in ("plain", "tuned")], _our_files(place)
+        loads = {"relay": _relay(bench, 15 * scale)}
+        for mode, seconds in STEADY.items():
+            loads[mode] = _steady(bench, mode, seconds * scale)
+        rates = {mode: _highest(bench, mode, RATES[: 2 if quick else None]) for mode in STEADY}
+        reloads = {mode: _reload(bench, mode, seconds) for mode, seconds in RELOADS.items()}
+        check_events(lost_and_doubled(ours, loads, rates, reloads))
+        for mode in STEADY:
+            bench.check(mode)
+    scores, source = place.folder / "ours" / "scores", place.folder / "data" / "stream"
+    check_written(ours["what"], scores, source, compiled, contract)
+    return stream_tables(place, [*originals, ours], loads, rates, reloads)
 
 
 def template_scores(values: Sequence[str], compiled: CompiledScorer) -> list[float]:

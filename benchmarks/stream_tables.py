@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow.dataset as ds
 
 from benchmarks.kafka_load import Received
-from benchmarks.report import Spread, Table, publish
+from benchmarks.report import Spread, Table
 from benchmarks.workplace import Workplace
 
 RATE, RELOAD_RATE = 1000, 500
@@ -55,14 +55,14 @@ def lost_and_doubled(
     return found | {f"{mode}, promotion": (load.lost, load.doubled) for mode, load in reloads.items()}
 
 
-def publish_stream(
+def stream_tables(
     place: Workplace,
     rows: list[dict[str, Any]],
     loads: dict[str, Received],
     rates: dict[str, dict[int, Received]],
     reloads: dict[str, Received],
-) -> None:
-    """Print and keep the tables; `rows` are those of files: the original in both sessions, then ours."""
+) -> list[Table]:
+    """The tables; `rows` are those of files: the original in both sessions, then ours."""
     title = f"Kafka to Kafka, {RATE:,} events/s"
     rows += [_load_row(f"{title}, {mode}", loads[mode]) for mode in STEADY]
     rows.append(_load_row(f"{title}, bare relay without Spark", loads["relay"]))
@@ -93,7 +93,7 @@ def publish_stream(
         }
         for mode, load in reloads.items()
     ]
-    tables = [
+    return [
         Table(
             "Latency of the stream (ms): 100 trees, depth 10, calibrated",
             rows,
@@ -106,5 +106,3 @@ def publish_stream(
         Table(f"Highest rate without growing lag (loads of {RATE_SECONDS} s)", highest),
         Table(f"A promotion under load, {RELOAD_RATE} events/s", reloaded),
     ]
-    raw = {"leads": place.leads, **{mode: asdict(load.spread) for mode, load in loads.items()}}
-    publish("stream", tables, raw)

@@ -45,7 +45,7 @@ def figure(title: str, row: str, column: str, over: str = "") -> Callable[[Table
     """Finds a figure in the table whose title begins so; where `over` names a row, the ratio to its figure."""
 
     def find(tables: Tables) -> float:
-        rows = _named(tables, title)
+        rows = named(tables, title)
         found = float(rows[row][column])
         return found / float(rows[over][column]) if over else found
 
@@ -56,7 +56,7 @@ def stray(title: str, column: str, first: int, last: int) -> Callable[[Tables], 
     """Finds the largest by the smallest figure of a column, from the row of number `first` to that of `last`."""
 
     def find(tables: Tables) -> float:
-        rows = {int(name): row for name, row in _named(tables, title).items()}
+        rows = {int(name): row for name, row in named(tables, title).items()}
         if last not in rows:
             raise KeyError(last)
         figures = [float(row[column]) for number, row in rows.items() if first <= number <= last]
@@ -65,7 +65,8 @@ def stray(title: str, column: str, first: int, last: int) -> Callable[[Tables], 
     return find
 
 
-def _named(tables: Tables, title: str) -> dict[str, Mapping[str, Any]]:
+def named(tables: Tables, title: str) -> dict[str, Mapping[str, Any]]:
+    """Rows of the table whose title begins so, by their first column; empty where there is no such table."""
     rows = next((rows for told, rows in tables.items() if told.startswith(title)), [])
     return {str(next(iter(row.values()))): row for row in rows}
 

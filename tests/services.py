@@ -80,11 +80,16 @@ class KafkaBroker(Service):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
-        if not list(JARS.glob("kafka/kafka_*.jar")):
-            raise ServiceMissing("no Kafka broker: .jars/kafka holds no jars; run: make jars")
+        self.need_jars()
         self.port, self._controller = free_ports(2)
         self._settings = folder / "server.properties"
         self._java = [find_java(), "-Xmx512m", "-cp", str(JARS / "kafka" / "*")]
+
+    @staticmethod
+    def need_jars() -> None:
+        """ServiceMissing where the broker's jars are not there."""
+        if not list(JARS.glob("kafka/kafka_*.jar")):
+            raise ServiceMissing("no Kafka broker: .jars/kafka holds no jars; run: make jars")
 
     @property
     def bootstrap(self) -> str:

@@ -1,16 +1,18 @@
-"""benchmarks/report.py and targets.py: what a run prints and keeps, and which targets it holds."""
+"""benchmarks/report.py, targets.py, summary.py: what a run prints and keeps, targets held, ours beside its peers."""
 
 import json
 import math
 
 import pytest
 
-from benchmarks import report
+from benchmarks import report, summary
 from benchmarks.curves import Curve
 from benchmarks.measure import Timed
 from benchmarks.report import RESULTS, Spread, Table, cell, publish, render
+from benchmarks.summary import COMPARISONS, NAME, Comparison, spread, summarise
 from benchmarks.targets import TARGETS, Target, figure, stray, target_rows
 
+PARTS = sorted(path.stem for path in RESULTS.glob("*.json") if path.stem != NAME)
 SPEEDS = {"Speed (leads/s)": [{"way": "ours", "rate": 30.0}, {"way": "theirs", "rate": 10.0}]}
 
 
@@ -90,7 +92,7 @@ def test_every_target_finds_its_figure_in_the_results_that_are_kept(part):
     assert [row["target"] for row in rows if row["held"] == ""] == []
 
 
-@pytest.mark.parametrize("part", sorted(path.stem for path in RESULTS.glob("*.json")))
+@pytest.mark.parametrize("part", PARTS)
 def test_the_markdown_that_is_kept_is_that_of_the_numbers(part, monkeypatch, tmp_path):
     (tmp_path / f"{part}.json").write_bytes((RESULTS / f"{part}.json").read_bytes())
     kept = (RESULTS / f"{part}.md").read_text(encoding="utf-8")
@@ -104,3 +106,41 @@ def test_a_part_is_printed_and_kept_with_its_targets(monkeypatch, tmp_path, caps
     told = capsys.readouterr().out
     assert "| log_model (s) | at most 3 | 3.5 | **no** |" in told
     assert (tmp_path / "log_model.md").read_text(encoding="utf-8") == told.removesuffix("\n")
+
+
+@pytest.mark.parametrize(("better", "times"), [("more", 3.0), ("less", 1 / 3)])
+def test_a_comparison_tells_how_many_times_better_ours_is(better, times):
+    told = Comparison("speed", "part", "Speed", "ours", "theirs", "rate", better).row(SPEEDS)
+    assert (told["ours"], told["peer's"], told["times better"]) == (30.0, 10.0, times)
+
+
+def test_two_columns_of_one_row_can_be_compared():
+    costs = {"Cost": [{"trees": 10, "ours": 2.0, "theirs": 8.0}]}
+    told = Comparison("cost", "part", "Cost", "10", "10", "ours", "less", "theirs").row(costs)
+    assert (told["peer"], told["times better"]) == ("theirs", 4.0)
+
+
+def test_the_spread_of_latencies_is_their_99th_percentile():
+    assert spread({"way": "ours", "p50": 1.0, "p99": 7.99}, "p50") == "p99 7.99"
+
+
+def test_any_other_spread_is_of_the_runs():
+    assert spread({"way": "ours", "p99": 7.99, "ready after (s)": 2.0, "spread": "0.97-1.05"}, "ready after (s)") == (
+        "0.97-1.05"
+    )
+
+
+@pytest.mark.parametrize("each", COMPARISONS, ids=lambda c: f"{c.what} beside {c.peers_column or c.peer}")
+def test_every_comparison_finds_its_figures_in_the_results_that_are_kept(each):
+    kept = json.loads((RESULTS / f"{each.part}.json").read_text(encoding="utf-8"))
+    assert each.row({table["title"]: table["rows"] for table in kept["tables"]})["times better"] > 0
+
+
+@pytest.mark.parametrize("form", ["md", "json"])
+def test_the_summary_that_is_kept_is_of_the_parts_that_are_kept(form, monkeypatch, tmp_path):
+    for part in PARTS:
+        (tmp_path / f"{part}.json").write_bytes((RESULTS / f"{part}.json").read_bytes())
+    monkeypatch.setattr(summary, "RESULTS", tmp_path)
+    summarise()
+    kept = (RESULTS / f"{NAME}.{form}").read_text(encoding="utf-8")
+    assert (tmp_path / f"{NAME}.{form}").read_text(encoding="utf-8") == kept
