@@ -42,6 +42,7 @@ class Curve:
             ax.plot(list(line), list(line.values()), marker="o", color=colour, label=way, lw=2)
         ax.set(xscale="log", yscale="log", xlabel=self.x, ylabel=self.unit)
         ax.set_xticks(sorted({x for line in self.ways.values() for x in line}))
+        ax.yaxis.set_major_locator(ticks.LogLocator(subs=(1.0, 2.0, 5.0)))
         for axis in (ax.xaxis, ax.yaxis):
             axis.set_major_formatter(
                 ticks.FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 1 else f"{value:g}")

@@ -16,7 +16,7 @@ from pyspark.ml import PipelineModel
 from pyspark.sql import DataFrame, SparkSession
 
 from benchmarks.answers import check_in_spark, check_written
-from benchmarks.batch import sklearn_times
+from benchmarks.batch import sklearn_times, transport
 from benchmarks.compiled import VERSION, drawn_leads
 from benchmarks.curves import Curve, Peak, of_java, of_workers
 from benchmarks.measure import timed
@@ -32,6 +32,7 @@ from serving.compiled.scorer import CompiledScorer, packed, unpacked
 from serving.scoring import scored
 
 IN_SPARK, ALONE, PIPELINE = "compiled, in Spark", "compiled, without Spark", "our pipeline in Spark"
+TRANSPORT = "limit: Arrow transport in Spark, no scoring"
 PER_FILE = 500_000
 ROWS = (10_000, 100_000, 1_000_000, 10_000_000)
 WARM = 2_000_000
@@ -55,7 +56,7 @@ def scaling_tables(
     with tempfile.TemporaryDirectory(prefix="lead-scoring-bench-") as name:
         folder = Path(name)
         places = _write_all(folder, leads, contract, {*rows, CORE_ROWS})
-        lines: dict[str, dict[int, float]] = {way: {} for way in (IN_SPARK, ALONE, PIPELINE)}
+        lines: dict[str, dict[int, float]] = {way: {} for way in (IN_SPARK, ALONE, PIPELINE, TRANSPORT)}
         memory: list[dict[str, Any]] = []
         with session(settings, "bench-scaling") as spark:  # from few leads to many: Java gives no memory back
             for count in rows:
@@ -149,7 +150,10 @@ def _of_rows(
     """Median seconds by way, and the largest memory (MB) of a process without Spark."""
     frame, runs = spark.read.parquet(str(place)), 3 if count > 100_000 else 9
     work = _saving(scored_by_compiled(frame, scorer, VERSION, contract))
-    seconds = {IN_SPARK: timed(work, runs, warm=count < max(ROWS)).median}
+    seconds = {
+        IN_SPARK: timed(work, runs, warm=count < max(ROWS)).median,
+        TRANSPORT: timed(_saving(transport(frame, scorer, contract)), runs, warm=count < max(ROWS)).median,
+    }
     if count <= PIPELINE_ROWS:
         seconds[PIPELINE] = timed(_saving(scored(frame, model, VERSION, contract)), runs).median
     seconds[ALONE], alone = _alone(scorer, place, folder / "out", contract, runs)
