@@ -17,6 +17,7 @@ from benchmarks.answers import CHECKED, check_alike, check_in_spark, check_peer,
 from benchmarks.compiled import VERSION, drawn_leads
 from benchmarks.measure import Timed, timed
 from benchmarks.report import Table
+from benchmarks.targets import ARROW, ORIGINAL, TRANSFORM, TRANSPORT
 from features.contract import Contract
 from features.stages import CALIBRATED, GRADE, ForestParams, positive_probability
 from serving.compiled.description import Floats
@@ -30,8 +31,6 @@ from serving.compiled.scorer import CHUNK, CompiledScorer
 from serving.scoring import scored
 
 FILES, THREADS = 4, 2
-ORIGINAL, COMPILED = "original pipeline in Spark", "compiled, in Spark by Arrow"
-TRANSFORM = "our pipeline by PipelineModel.transform (calibrated, graded)"
 
 
 def batch_table(
@@ -58,8 +57,8 @@ def batch_table(
         ways |= _alone(folder, contract, scorer)
         found = {way: timed(work, 1, warm=False) if way == TRANSFORM else timed(work) for way, work in ways.items()}
         check_written("compiled without Spark", folder / "out", folder / "leads", scorer, contract)
-        check_same_sum(COMPILED, plans[COMPILED], folder / "out")
-        check_peer(ORIGINAL, plans[ORIGINAL], plans[COMPILED], contract)
+        check_same_sum(ARROW, plans[ARROW], folder / "out")
+        check_peer(ORIGINAL, plans[ORIGINAL], plans[ARROW], contract)
     base = found[next(iter(found))].median
     table = [_row(way, times, rows, base) for way, times in found.items()]
     return Table(
@@ -93,8 +92,8 @@ def _in_spark(
         ORIGINAL: peer.transform(frame).select(lead, forest, "prediction"),
         TRANSFORM: model.transform(frame).select(lead, CALIBRATED, GRADE),
         "our pipeline in Spark, as the stream runs it (calibrated, graded)": scored(frame, model, VERSION, contract),
-        COMPILED: compiled,
-        "limit: Arrow transport in Spark, no scoring": transport(frame, scorer, contract),
+        ARROW: compiled,
+        TRANSPORT: transport(frame, scorer, contract),
         "limit: Parquet scan in Spark": needed,
     }
 

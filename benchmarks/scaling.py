@@ -21,6 +21,7 @@ from benchmarks.compiled import VERSION, drawn_leads
 from benchmarks.curves import Curve, Peak, of_java, of_workers
 from benchmarks.measure import timed
 from benchmarks.report import Table
+from benchmarks.targets import TRANSPORT
 from benchmarks.workplace import session
 from features.contract import Contract
 from features.stages import ForestParams, pipeline
@@ -32,7 +33,6 @@ from serving.compiled.scorer import CompiledScorer, packed, unpacked
 from serving.scoring import scored
 
 IN_SPARK, ALONE, PIPELINE = "compiled, in Spark", "compiled, without Spark", "our pipeline in Spark"
-TRANSPORT = "limit: Arrow transport in Spark, no scoring"
 PER_FILE = 500_000
 ROWS = (10_000, 100_000, 1_000_000, 10_000_000)
 WARM = 2_000_000

@@ -17,10 +17,12 @@ from benchmarks.targets import (
     MILLION,
     MLFLOW,
     ONE,
+    ORIGINAL,
     PYFUNC,
     READY,
     REAL_TIME,
     SERVE,
+    TRANSFORM,
     TRANSPORT,
     Tables,
     named,
@@ -69,8 +71,6 @@ def spread(row: Mapping[str, Any], column: str) -> str:
     return str(row.get("spread", ""))
 
 
-ORIGINAL = "original pipeline in Spark"
-TRANSFORM = "our pipeline by PipelineModel.transform (calibrated, graded)"
 THREAD, TREES, SIZE = "One thread", "Cost of a lead over the forest's trees", "Cost of a micro-batch over its size"
 WHOLE = "whole scorer: raw leads to calibrated scores and grades"
 SESSIONS = [f"files, original design, {session} session" for session in ("plain", "tuned")]

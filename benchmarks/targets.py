@@ -73,6 +73,7 @@ def named(tables: Tables, title: str) -> dict[str, Mapping[str, Any]]:
 
 MILLION, COST, ONE = "Batch scoring of 1,000,000 distinct", "Cost of a lead over the leads", "One lead at a time"
 LATENCY, RATIOS, PROMOTION = "Latency of the stream", "Ratios", "A promotion under load"
+ORIGINAL, TRANSFORM = "original pipeline in Spark", "our pipeline by PipelineModel.transform (calibrated, graded)"
 ARROW, TRANSPORT = "compiled, in Spark by Arrow", "limit: Arrow transport in Spark, no scoring"
 IN_SPARK, WITHOUT, SIZES = "compiled, in Spark", "compiled, without Spark", (100_000, 10_000_000)
 ALONE = "compiled without Spark, Parquet to Parquet, 2 threads"
