@@ -1,6 +1,7 @@
 """benchmarks/answers.py: scores that were measured must be right, and of every lead once."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +12,10 @@ from benchmarks.answers import WrongAnswers, check_alike, check_events, check_sc
 from benchmarks.kafka_load import Received
 from benchmarks.online import Asked, answer_of
 from benchmarks.stream import template_scores
-from benchmarks.stream_tables import lost_and_doubled
+from benchmarks.stream_tables import STEADY, lost_and_doubled, stream_tables
+from benchmarks.summary import COMPARISONS, FILES, SESSIONS
+from benchmarks.targets import target_rows
+from benchmarks.workplace import Workplace
 from serving.compiled.scorer import CompiledScorer
 from tests.leads import small_contract
 from tests.trees import by_hand
@@ -148,3 +152,28 @@ def test_answers_go_through_the_leads_in_turns():
 )
 def test_every_servers_reply_holds_an_answer(reply):
     assert answer_of(reply) == 0.25
+
+
+@pytest.fixture
+def tables_of_the_stream() -> dict[str, list[dict[str, object]]]:
+    """The rows of a run of the stream's benchmark, by title."""
+    files = [{"what": name, "p50": 100.0, "p99": 200.0} for name in (*SESSIONS, FILES)]
+    by_mode = {mode: load() for mode in STEADY}
+    rates = {mode: {1000: load(), 2000: load(lost=1)} for mode in STEADY}
+    place = Workplace(Path("unused"), "sample leads")
+    found = stream_tables(place, files, {"relay": load(), **by_mode}, rates, by_mode)
+    return {table.title: list(table.rows) for table in found}
+
+
+def test_a_run_of_the_stream_measures_each_of_its_targets(tables_of_the_stream):
+    assert [row["target"] for row in target_rows("stream", tables_of_the_stream) if row["held"] == ""] == []
+
+
+@pytest.mark.parametrize("each", [c for c in COMPARISONS if c.part == "stream"], ids=lambda c: c.peer)
+def test_a_run_of_the_stream_is_compared_with_each_of_its_peers(each, tables_of_the_stream):
+    assert each.row(tables_of_the_stream)["times better"] > 0
+
+
+def test_the_highest_rate_kept_is_one_at_which_nothing_was_lost(tables_of_the_stream):
+    rows = tables_of_the_stream["Highest rate without growing lag (loads of 30 s)"]
+    assert [(row["highest rate kept (events/s)"], row["tried"]) for row in rows] == [(1000, "1,000, 2,000")] * 2
