@@ -6,7 +6,7 @@ LEADS_CSV names the real leads; without it a generated sample is used. One table
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
@@ -70,30 +70,36 @@ def main(
     asked = [Part(word.strip()) for word in parts.split(",")]
     if Part.STREAM in asked:
         stream.need_jars()
-    with workplace() as place:
-        spark = build_session(place.settings, "bench", spark__sql__execution__arrow__maxRecordsPerBatch=ARROW_ROWS)
-        with_production(spark, place)
-        bench = Bench.of(spark, place)
-        measures: dict[Part, Callable[[], list[Table]]] = {
-            Part.SWEEP: lambda: sweep_table(bench.data.train, bench.contract),
-            Part.BATCH: lambda: bench.batch(rows),
-            Part.FOREST: bench.forest,
-            Part.REASONS: bench.reasons,
-            Part.LOG_MODEL: bench.log_model,
-            Part.SCALING: lambda: bench.scaling(largest),
-            Part.MICRO_BATCH: lambda: [batch_size_table(place, bench.leads, bench.contract, bench.scorer)],
-            Part.ONLINE: bench.online,
-            Part.TRAIN: lambda: [_training(place)],
-        }
-        for part, measure in measures.items():
-            if part is Part.SCALING:
-                spark.stop()  # what follows starts sessions and processes of its own
-            if part in asked:
-                publish(part.value, measure(), {"leads": place.leads})
+    if set(asked) != {Part.STREAM}:
+        with workplace() as place:
+            _without_stream(place, asked, rows, largest)
     if Part.STREAM in asked:
         with workplace() as place:
             publish(Part.STREAM.value, stream.measure(place), {"leads": place.leads})
     print(summarise())
+
+
+def _without_stream(place: Workplace, asked: Sequence[Part], rows: int, largest: int) -> None:
+    """Measure and keep the parts that share one prepared workplace; the stream has one of its own."""
+    spark = build_session(place.settings, "bench", spark__sql__execution__arrow__maxRecordsPerBatch=ARROW_ROWS)
+    with_production(spark, place)
+    bench = Bench.of(spark, place)
+    measures: dict[Part, Callable[[], list[Table]]] = {
+        Part.SWEEP: lambda: sweep_table(bench.data.train, bench.contract),
+        Part.BATCH: lambda: bench.batch(rows),
+        Part.FOREST: bench.forest,
+        Part.REASONS: bench.reasons,
+        Part.LOG_MODEL: bench.log_model,
+        Part.SCALING: lambda: bench.scaling(largest),
+        Part.MICRO_BATCH: lambda: [batch_size_table(place, bench.leads, bench.contract, bench.scorer)],
+        Part.ONLINE: bench.online,
+        Part.TRAIN: lambda: [_training(place)],
+    }
+    for part, measure in measures.items():
+        if part is Part.SCALING:
+            spark.stop()  # what follows starts sessions and processes of its own
+        if part in asked:
+            publish(part.value, measure(), {"leads": place.leads})
 
 
 @dataclass

@@ -19,6 +19,8 @@ from pipelines.tracking import connect, log_model, register_model
 from tests.leads import SMALL, small_contract, small_leads
 
 INF = float("inf")
+# Of serving a version that has a compiled scorer, as the gate compares them.
+WAYS = ["batch", "stream", "compiled", "compiled in Spark", "compiled without Spark", "pyfunc", "online"]
 
 
 def small_model(spark: SparkSession, trees: int = 3) -> PipelineModel:

@@ -15,10 +15,9 @@ from serving.compiled.errors import CannotExplain
 from serving.models import load_version
 from serving.registry import resolve
 from tests.leads import small_contract, small_leads
-from tests.served import scored_by_spark, small_store
+from tests.served import WAYS, scored_by_spark, small_store
 
 LEAD = {"Visits": 3.0, "Seconds": 120.0, "City": "Mumbai"}
-WAYS = ["batch", "stream", "compiled", "compiled in Spark", "compiled without Spark", "pyfunc", "online"]
 
 
 @pytest.fixture(scope="module")

@@ -29,7 +29,7 @@ from serving.models import load_version
 from serving.ownership import NotOurs
 from serving.registry import resolve
 from tests.leads import small_contract, small_leads
-from tests.served import scored_by_spark, served, small_model, write_files
+from tests.served import WAYS, scored_by_spark, served, small_model, write_files
 
 FIELDS = small_contract().feature_set("available")
 LEAD = {"Visits": 3.0, "Seconds": 120.0, "City": "Mumbai"}
@@ -184,9 +184,6 @@ def test_local_scoring_that_fails_leaves_nothing(settings, tmp_path):
     with pytest.raises(BadDataset):
         run_score_locally(settings, str(tmp_path / "in"), str(tmp_path / "out"))
     assert [p.name for p in tmp_path.iterdir()] == ["in"]
-
-
-WAYS = ["batch", "stream", "compiled", "compiled in Spark", "compiled without Spark", "pyfunc", "online"]
 
 
 @pytest.fixture(scope="module")
