@@ -13,7 +13,7 @@ from features.driver_rows import driver_rows
 from features.storage import Storage, join
 from serving.events import MOST_ID
 from serving.file_account import FileAccount
-from serving.kafka import KafkaOptions
+from serving.kafka import KafkaOptions, send
 from serving.lake import STAGING
 from serving.room import naming_a_full_disk
 from serving.tally import Tally, measures
@@ -84,14 +84,13 @@ class DeadLetterTopic:
 
     def put(self, letters: DataFrame, number: int, kind: str) -> int:
         """Send the letters of batch `number`; how many there were."""
-        named = {name: F.col(name) for name in DEAD_LETTER_COLUMNS}
-        rows = letters.select(
+        seen, named = Observation(), {name: F.col(name) for name in DEAD_LETTER_COLUMNS}
+        rows = letters.observe(seen, F.count(F.lit(1)).alias("rows")).select(
             F.col("event_id").cast("binary").alias("key"),
             letter_json({**named, "kind": F.lit(kind)}).cast("binary").alias("value"),
         )
-        rows.write.format("kafka").options(**self.kafka.client(), topic=self.topic).save()
-        # Counted by itself: Spark's Kafka writer reports no observation, and waiting for one would never end.
-        return letters.count()
+        send(rows, self.kafka, self.topic)
+        return int(seen.get["rows"])
 
     def clear(self, number: int, kind: str) -> None:
         """Nothing: what was sent stays sent."""

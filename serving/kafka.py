@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Self
 
 from pydantic import BaseModel, Field, model_validator
-from pyspark.sql import Column
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from serving.errors import ServingError
@@ -46,6 +46,8 @@ _REFUSALS = {
     "InvalidTopicException": "a topic cannot have that name; name another",
     "Failed to create new KafkaAdminClient": "the address (LEADS_KAFKA) or what secures the connection is of no use",
 }
+# Sources that Spark writes by its first interface, where no observation of what is written is ever reported.
+_FIRST_INTERFACE = "spark.sql.sources.useV1SourceList"
 _GONE = "not available in Kafka any more"
 _FAR = re.compile(r"Record at topic (\S+) partition (\d+) offset (\d+) has timestamp value (\d+)")
 # Kafka's client reads user and password between quotes, with escapes.
@@ -142,6 +144,18 @@ class KafkaOptions(BaseModel, frozen=True, extra="forbid"):
             if path and secured:
                 found[f"ssl.{name}.password"] = f"${{env:KAFKA_{name.upper()}_PASSWORD}}"
         return found
+
+
+def send(rows: DataFrame, kafka: KafkaOptions, topic: str = "") -> None:
+    """Send rows of Kafka's columns, to `topic` where they name none, in one action that reports observations of them.
+
+    Sets what it needs for that in the session of `rows`.
+    """
+    conf = rows.sparkSession.conf
+    others = [name for name in str(conf.get(_FIRST_INTERFACE)).split(",") if name.strip().lower() != "kafka"]
+    conf.set(_FIRST_INTERFACE, ",".join(others))
+    place = {"topic": topic} if topic else {}
+    rows.write.format("kafka").options(**kafka.client(), **place).mode("append").save()
 
 
 def header(name: str) -> Column:

@@ -8,7 +8,7 @@ from pyspark.sql import functions as F
 
 from features.contract import Contract
 from serving.dead_letters import letter_json, letter_of
-from serving.kafka import KafkaOptions
+from serving.kafka import KafkaOptions, send
 
 EPOCH = "epoch"
 NOT_SENT = (EPOCH, "batch_date", "position", "reason", "raw")
@@ -21,13 +21,12 @@ class KafkaSink:
     kafka: KafkaOptions
     topic: str
     contract: Contract
-    observes: ClassVar[bool] = False  # waiting for an observation of Spark's Kafka writer would never end
+    observes: ClassVar[bool] = True
 
     def write(self, batch: DataFrame, number: int) -> None:
         """Send the scored rows of batch `number`."""
         rows = batch.where("reason is null").withColumn(EPOCH, F.lit(str(number)))
-        rows = kafka_rows(rows, self.contract, self.topic)
-        rows.write.format("kafka").options(**self.kafka.client()).save()
+        send(kafka_rows(rows, self.contract, self.topic), self.kafka)
 
 
 def kafka_rows(scored: DataFrame, contract: Contract, topic: str, dead_topic: str = "") -> DataFrame:

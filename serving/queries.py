@@ -62,6 +62,9 @@ class Batch:
 class BatchWriter:
     """Hands every micro-batch to the sinks, and its refused rows to `dead_letters`; the function of foreachBatch.
 
+    The first sink that observes comes first: the batch is scored and counted in the job that writes there, and the
+    others read what is kept of it. Where there is none, a job scores and counts it before them.
+
     `guard` is called before anything is written and raises where nothing may be. Once `halt` is set the next batch is
     refused, by an exception: to return without writing would let Spark commit a batch that no sink has seen. Spark
     repeats a refused batch at the next start. `tallies` grows by one a batch; whoever reads them takes them out.
@@ -94,14 +97,15 @@ class BatchWriter:
 
     def _write(self, batch: DataFrame, number: int) -> None:
         start = time.monotonic()
-        alone = len(self.sinks) == 1 and self.sinks[0].observes
+        first = next((sink for sink in self.sinks if sink.observes), None)
+        alone = first is not None and len(self.sinks) == 1
         kept = batch if alone else batch.persist()  # score it once for all that read it
         try:
-            tally = self._write_observed(kept, number) if alone else self._count(kept)
+            tally = self._count(kept) if first is None else self._write_observed(first, kept, number)
             # Before sinks that keep what they were given: it raises where a file must be read again.
             unread = self.dead_letters.unread(kept, number, tally) if self.dead_letters is not None else {}
-            if not alone:
-                for sink in self.sinks:
+            for sink in self.sinks:
+                if sink is not first:
                     sink.write(kept, number)
             if self.dead_letters is not None:
                 # Only the first batch of a query can be a repeat, which may have left letters that are none any more.
@@ -113,12 +117,13 @@ class BatchWriter:
         self.tallies[number] = tally
         self.report(Batch(number, tally.scored, time.monotonic() - start))
 
-    def _write_observed(self, batch: DataFrame, number: int) -> Tally:
+    def _write_observed(self, sink: Sink, batch: DataFrame, number: int) -> Tally:
         seen = Observation()
-        self.sinks[0].write(batch.observe(seen, *self._measures), number)
+        sink.write(batch.observe(seen, *self._measures), number)
         return Tally.of(seen.get)
 
     def _count(self, batch: DataFrame) -> Tally:
+        """Score and count all partitions at once; sinks that go through the driver take one after the other."""
         counted: list[Row] = batch.agg(*self._measures).collect()
         return Tally.of(counted[0].asDict())
 

@@ -14,7 +14,7 @@ from features.storage import Storage, join
 from serving.dead_letters import DEAD_LETTER_COLUMNS, REFUSED
 from serving.errors import ServingError
 from serving.events import EVENT_ID, EVENT_TIME, batch_date, event_fields, events
-from serving.kafka import KafkaOptions, header
+from serving.kafka import KafkaOptions, header, send
 from serving.sources import FileFormat
 
 _BEGUN, _DONE = "_begun.json", "_done.json"
@@ -103,7 +103,7 @@ class TopicTarget:
             F.to_json(F.struct(*(f.name for f in event_fields(self.contract)))).cast("binary").alias("value"),
             F.array(*headers).alias("headers"),
         )
-        rows.write.format("kafka").options(**self.kafka.client(), topic=self.topic).save()
+        send(rows, self.kafka, self.topic)
 
     def _there(self, spark: SparkSession, name: str, begun: int) -> DataFrame:
         """Event ids that the topic has of a redrive that began at `begun`, by clocks that may be a day off."""

@@ -25,8 +25,8 @@ class UnknownSink(ServingError):
 class Sink(Protocol):
     """Takes the scored leads of one micro-batch, and must leave the same when it is given the batch again.
 
-    `observes` says that `write` runs every row through one action, once, of a kind that reports Spark's observations:
-    a batch for this sink alone is then counted on its way.
+    `observes` says that `write` runs every row through one action, once, of a kind that reports Spark's observations,
+    and that a repeat of a batch leaves there what the batch alone would have: it is counted on its way there.
     """
 
     observes: ClassVar[bool]

@@ -20,7 +20,7 @@ from features.storage import Storage
 from serving.csv_source import csv_arrivals, csv_lines
 from serving.errors import ServingError
 from serving.events import EVENT_ID, batch_date, event_fields, event_schema
-from serving.kafka import KafkaOptions, KafkaRefused, header, refusal
+from serving.kafka import KafkaOptions, header
 
 Reader = TypeVar("Reader", DataFrameReader, DataStreamReader)
 UNREADABLE = re.compile(r"\[(FAILED_READ_FILE[^\]]*)\] Encountered error while reading file (.+?)\. ")
@@ -147,19 +147,6 @@ def as_records(leads: DataFrame, contract: Contract) -> DataFrame:
         F.to_json(F.struct(*names)).cast("binary").alias("value"),
         F.lit(None).cast("array<struct<key:string,value:binary>>").alias("headers"),
     )
-
-
-def partition_count(spark: SparkSession, kafka: KafkaOptions, topic: str) -> int:
-    """How many partitions a topic has; KafkaRefused where there is no such topic, or Kafka refuses this client."""
-    try:
-        options = {"subscribe": topic, **kafka.client()}
-        return int(spark.read.format("kafka").options(**options).load().rdd.getNumPartitions())
-    except Exception as error:
-        if "UnknownTopicOrPartitionException" in str(error):
-            raise KafkaRefused(f"Kafka has no topic {topic}; make it, or name another.") from None
-        if (refused := refusal(str(error))) is not None:
-            raise refused from None
-        raise
 
 
 def no_events(spark: SparkSession) -> DataFrame:

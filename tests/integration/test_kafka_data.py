@@ -16,6 +16,7 @@ from serving.dead_letters import REFUSED, DeadLetterSink, DeadLetterTopic, dead_
 from serving.events import events
 from serving.kafka import KafkaOptions, header
 from serving.kafka_sink import KafkaSink, kafka_rows
+from serving.queries import BatchWriter
 from serving.redrive import TopicTarget, redrive
 from serving.registry import ResolvedVersion
 from serving.scoring import scored_events
@@ -178,6 +179,20 @@ def test_one_plan_may_route_scores_and_dead_letters_to_their_topics(spark, score
     found = {r.topic: json.loads(bytes(r.value)) for r in rows.collect()}
     assert found["out"]["LeadId"] == "lead-0"
     assert (found["dead-out"]["reason"], found["dead-out"]["raw"]) == ("bad", "x")
+
+
+def test_a_batch_for_kafka_is_counted_on_its_way(spark, kafka):
+    for name in ("counted", "counted-dead"):
+        kafka.create_topic(name)
+    cluster = KafkaOptions(bootstrap_servers=kafka.bootstrap)
+    letters = DeadLetterSink(DeadLetterTopic(cluster, "counted-dead"), "q")
+    write = BatchWriter([KafkaSink(cluster, "counted", small_contract())], lambda batch: None, dead_letters=letters)
+    write(scored_rows(spark, {}, {"unknown_categories": 2}, {"reason": "bad", "raw": "x"}), 3)
+    tally = write.tallies[3]
+    assert (tally.rows, tally.scored, tally.unknown_categories) == (3, 2, 2)
+    topics = Topics(kafka.bootstrap)
+    assert len(topics.read("counted", 2)) == 2
+    assert json.loads(topics.read("counted-dead", 1)[0].value())["raw"] == "x"
 
 
 def letter_to_kafka(spark, kafka, raw: str, lead: str = "lead") -> dict:

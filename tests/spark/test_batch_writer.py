@@ -2,9 +2,11 @@
 
 import threading
 import time
+import uuid
 
 import pytest
 from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
 
 from features.storage import Storage
 from serving.dead_letters import DeadLetterFolder, DeadLetterSink
@@ -69,6 +71,34 @@ def test_a_batch_is_counted_whatever_the_sinks(spark, writer, sinks):
     write(scored_rows(spark, {"unknown_categories": 2}, {}, BAD), 7)
     tally = write.tallies[7]
     assert (tally.rows, tally.scored, tally.refused, tally.unknown_categories) == (3, 2, 1, 2)
+
+
+def jobs_of(spark, action) -> int:
+    """How many jobs Spark runs for an action."""
+    group = uuid.uuid4().hex
+    spark.sparkContext.setJobGroup(group, "counted")
+    try:
+        action()
+    finally:
+        spark.sparkContext.setLocalProperty("spark.jobGroup.id", None)
+    return len(spark.sparkContext.statusTracker().getJobIdsForGroup(group))
+
+
+def test_beside_a_sink_that_observes_no_job_only_counts(spark, lake, writer):
+    class Idle(RowByRow):
+        def write(self, batch: DataFrame, number: int) -> None:
+            pass
+
+    rows = scored_rows(spark, {}, {})
+    alone = jobs_of(spark, lambda: writer(lake)(rows, 0))
+    assert jobs_of(spark, lambda: writer(Idle(), lake)(rows, 1)) == alone > 0
+
+
+def test_sinks_that_come_later_read_the_scores_that_the_first_had(spark, lake, writer, tmp_path):
+    rows = scored_rows(spark, {}).withColumn("event_id", F.expr("uuid()"))
+    sink = RowByRow()
+    writer(sink, lake)(rows, 0)
+    assert sink.taken == [row.event_id for row in spark.read.parquet(str(tmp_path / "lake")).collect()]
 
 
 def test_no_batch_is_kept_in_memory_once_it_is_written(spark, writer, sinks):
