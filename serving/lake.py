@@ -28,6 +28,7 @@ class LakeSink:
     output: str
     query: str
     observes: ClassVar[bool] = True
+    cached: ClassVar[bool] = False
 
     def write(self, batch: DataFrame, number: int) -> int:
         """Write batch `number`; the number of its scored rows. A batch without any leaves no folder.

@@ -78,6 +78,7 @@ class PostgresSink:
     query: str
     stop: threading.Event | None = None
     observes: ClassVar[bool] = False  # an iterator reports its observation when it begins
+    cached: ClassVar[bool] = True  # and takes one partition after the other
     _connection: "psycopg.Connection[Any] | None" = field(default=None, repr=False)
 
     def prepare(self) -> None:

@@ -98,8 +98,8 @@ class BatchWriter:
     def _write(self, batch: DataFrame, number: int) -> None:
         start = time.monotonic()
         first = next((sink for sink in self.sinks if sink.observes), None)
-        alone = first is not None and len(self.sinks) == 1
-        kept = batch if alone else batch.persist()  # score it once for all that read it
+        cached = len(self.sinks) > 1 or self.sinks[0].cached
+        kept = batch.persist() if cached else batch  # score it once for all that read it
         try:
             tally = self._count(kept) if first is None else self._write_observed(first, kept, number)
             # Before sinks that keep what they were given: it raises where a file must be read again.
@@ -111,7 +111,7 @@ class BatchWriter:
                 # Only the first batch of a query can be a repeat, which may have left letters that are none any more.
                 self.dead_letters.keep(kept, number, tally, unread, may_repeat=self._may_repeat)
         finally:
-            if not alone:
+            if cached:
                 kept.unpersist()
         self._may_repeat = False
         self.tallies[number] = tally

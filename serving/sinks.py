@@ -25,11 +25,12 @@ class UnknownSink(ServingError):
 class Sink(Protocol):
     """Takes the scored leads of one micro-batch, and must leave the same when it is given the batch again.
 
-    `observes` says that `write` runs every row through one action, once, of a kind that reports Spark's observations,
-    and that a repeat of a batch leaves there what the batch alone would have: it is counted on its way there.
+    `observes` says that `write` runs every row through one action, once, of a kind that reports Spark's observations: a
+    batch is counted on its way there. `cached` says that a batch is scored into memory first, even for this sink alone.
     """
 
     observes: ClassVar[bool]
+    cached: ClassVar[bool]
 
     def write(self, batch: DataFrame, number: int) -> object:
         """Write batch `number`; what it returns is the sink's own to say."""
@@ -41,6 +42,7 @@ class ConsoleSink:
 
     console: Console
     observes: ClassVar[bool] = True
+    cached: ClassVar[bool] = False
 
     def write(self, batch: DataFrame, number: int) -> int:
         """Show batch `number`; the number of its rows."""

@@ -88,6 +88,7 @@ class WebhookSink:
     query: str
     stop: threading.Event = field(default_factory=threading.Event)
     observes: ClassVar[bool] = False  # as in PostgresSink
+    cached: ClassVar[bool] = True
 
     def write(self, batch: DataFrame, number: int) -> int:
         """Hand on the hot leads of batch `number`; how many were taken. StopAsked as in Courier."""

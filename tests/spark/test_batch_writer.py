@@ -25,6 +25,7 @@ class RowByRow:
     """A sink that takes the rows one by one, as those of PostgreSQL and the webhook do."""
 
     observes = False
+    cached = True
 
     def write(self, batch: DataFrame, number: int) -> None:
         self.taken = [row.event_id for row in batch.toLocalIterator()]
