@@ -83,6 +83,11 @@ class StreamOptions(BaseModel, frozen=True, extra="forbid"):
         return self.source.removeprefix(TOPIC) if self.source.startswith(TOPIC) else ""
 
     @property
+    def source_topics(self) -> list[str]:
+        """The same one by one, where it is a list."""
+        return [topic for topic in self.source_topic.split(",") if topic]
+
+    @property
     def dead_letter_topic(self) -> str:
         """The Kafka topic of refused events: the one named; in real-time mode, else, one named after `topic`."""
         if self.dead_letters.startswith(TOPIC):
@@ -223,7 +228,7 @@ def _is_object(text: str) -> bool:
 
 
 def _topics(options: StreamOptions) -> list[str]:
-    named = [t for t in (*options.source_topic.split(","), options.topic, options.dead_letter_topic) if t]
+    named = [*options.source_topics, *filter(None, (options.topic, options.dead_letter_topic))]
     wanted = {
         "source=kafka: names no topic": options.source != TOPIC,
         "dead_letters=kafka: names no topic": options.dead_letters != TOPIC,

@@ -207,8 +207,8 @@ def refuse_unfit_topics(spark: SparkSession, options: StreamOptions, connections
     """
     if not uses_kafka(options):
         return
-    kafka, read = connections.kafka_options(), [t for t in options.source_topic.split(",") if t]
-    partitions = sum(partition_count(spark, kafka, topic) for topic in read)
+    kafka = connections.kafka_options()
+    partitions = sum(partition_count(spark, kafka, topic) for topic in options.source_topics)
     if options.mode is Mode.REAL_TIME:
         _refuse_few_slots(spark, options.source_topic, partitions)
     for topic in filter(None, (options.topic, options.dead_letter_topic)):
@@ -236,7 +236,7 @@ def warnings(spark: SparkSession, options: StreamOptions, connections: Connectio
     """What is worth knowing before the first event, and stops nothing."""
     if not options.source_topic:
         return []
-    open_to_all = unguarded(spark, connections.kafka_options(), options.source_topic.split(","))
+    open_to_all = unguarded(spark, connections.kafka_options(), options.source_topics)
     return [
         f"the topic {topic} takes records of any time, and one beyond what Spark can hold would end the stream. Bound "
         "it (message.timestamp.after.max.ms=3600000), or let the topic stamp records itself "

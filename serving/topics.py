@@ -9,7 +9,7 @@ from pyspark.sql import SparkSession
 from features.storage import java_class
 from serving.kafka import KafkaOptions, KafkaRefused, refusal
 
-LATEST_MS = (2**63 - 1) // 1000  # Spark holds microseconds
+_LATEST_MS = (2**63 - 1) // 1000  # Spark holds microseconds
 _ANSWER_SECONDS = 20
 _STAMP = "message.timestamp.type"
 _AFTER, _DIFFERENCE = "message.timestamp.after.max.ms", "message.timestamp.difference.max.ms"
@@ -37,24 +37,29 @@ def unguarded(spark: SparkSession, kafka: KafkaOptions, topics: Iterable[str]) -
     try:
         admin = java_class(spark, "org.apache.kafka.clients.admin.Admin").create(client)
         try:
-            return [topic for topic in topics if _takes_any_time(_settings(spark, admin, topic))]
+            return [topic for topic, said in _settings(spark, admin, topics).items() if _takes_any_time(said)]
         finally:
             admin.close()
     except Py4JError:
         return []
 
 
-def _settings(spark: SparkSession, admin: Any, topic: str) -> dict[str, str]:
-    """What a topic's settings, its own or the broker's, say of the time of records."""
+def _settings(spark: SparkSession, admin: Any, topics: Iterable[str]) -> dict[str, dict[str, str]]:
+    """What settings of topics, their own or the broker's, say of the time of records; asked for all at once."""
     kind = java_class(spark, "org.apache.kafka.common.config.ConfigResource$Type").TOPIC
-    resource = java_class(spark, "org.apache.kafka.common.config.ConfigResource")(kind, topic)
+    resource = java_class(spark, "org.apache.kafka.common.config.ConfigResource")
     seconds = java_class(spark, "java.util.concurrent.TimeUnit").SECONDS
-    told = admin.describeConfigs([resource]).all().get(_ANSWER_SECONDS, seconds).get(resource)
-    found = {name: told.get(name) for name in (_STAMP, _AFTER, _DIFFERENCE)}
+    asked = {topic: resource(kind, topic) for topic in topics}
+    told = admin.describeConfigs(list(asked.values())).all().get(_ANSWER_SECONDS, seconds)
+    return {topic: _times(told.get(one)) for topic, one in asked.items()}
+
+
+def _times(config: Any) -> dict[str, str]:
+    found = {name: config.get(name) for name in (_STAMP, _AFTER, _DIFFERENCE)}
     return {name: str(entry.value()) for name, entry in found.items() if entry is not None}
 
 
 def _takes_any_time(settings: dict[str, str]) -> bool:
     # Brokers before 3.6 know one bound alone, for both directions.
-    bound = settings.get(_AFTER) or settings.get(_DIFFERENCE) or LATEST_MS
-    return settings.get(_STAMP) == "CreateTime" and int(bound) >= LATEST_MS
+    bound = settings.get(_AFTER) or settings.get(_DIFFERENCE) or _LATEST_MS
+    return settings.get(_STAMP) == "CreateTime" and int(bound) >= _LATEST_MS
