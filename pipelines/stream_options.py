@@ -85,7 +85,7 @@ class StreamOptions(BaseModel, frozen=True, extra="forbid"):
     @property
     def source_topics(self) -> list[str]:
         """The same one by one, where it is a list."""
-        return [topic for topic in self.source_topic.split(",") if topic]
+        return [topic for topic in map(str.strip, self.source_topic.split(",")) if topic]
 
     @property
     def dead_letter_topic(self) -> str:
@@ -230,7 +230,7 @@ def _is_object(text: str) -> bool:
 def _topics(options: StreamOptions) -> list[str]:
     named = [*options.source_topics, *filter(None, (options.topic, options.dead_letter_topic))]
     wanted = {
-        "source=kafka: names no topic": options.source != TOPIC,
+        "source=kafka: names no topic": bool(options.source_topics) or not options.source.startswith(TOPIC),
         "dead_letters=kafka: names no topic": options.dead_letters != TOPIC,
         "starting_offsets must be earliest, latest, or Spark's JSON of offsets by topic and partition": (
             options.starting_offsets in ("earliest", "latest") or _is_object(options.starting_offsets)

@@ -62,6 +62,8 @@ def test_every_refusal_is_named_at_once():
         ({"starting_offsets": "latest"}, "starting_offsets is for source=kafka"),
         ({"epoch": "30 seconds"}, "epoch is for mode=real-time"),
         ({"source": "kafka:"}, "source=kafka: names no topic"),
+        ({"source": "kafka:, ,"}, "source=kafka: names no topic"),
+        ({"source": "kafka:leads, leads"}, "source, topic and dead_letters must be different topics"),
         ({"source": "kafka:leads", "dead_letters": "kafka:"}, "dead_letters=kafka: names no topic"),
         ({"sink": "kafka"}, "topic=TOPIC"),
         ({"topic": "scores"}, "topic is for sink=kafka"),
