@@ -37,6 +37,8 @@ archive: setup ## Archive Spark's classes (200 MB, two minutes, once): every com
 	@$(PY) -m pipelines.class_archive
 
 # Much of a test's time goes into processes that start, one core each: two files at a time take three fifths of it.
+# They are taken as they are listed, those that start services first: by their number of tests, a file with one long
+# test would come last and alone.
 WORKERS ?= 2
 # No test runs for long enough to win back what Java's second compiler takes: a fifth of the processors' time.
 # Java would keep 48 MB for its code then, which a session of tests outgrows.
@@ -45,7 +47,7 @@ TEST_JAVA ?= -XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m
 .PHONY: test
 test: setup ## Run the whole test suite (WORKERS=2 files at a time)
 	-@$(PY) -m pipelines.class_archive  # tests go without it where this Java makes none
-	SPARK_SUBMIT_OPTS="$(TEST_JAVA)" $(PY) -m pytest --numprocesses $(WORKERS) --dist loadfile
+	SPARK_SUBMIT_OPTS="$(TEST_JAVA)" $(PY) -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .PHONY: bench
 bench: setup jars ## Measure batch, online, sweep, training and stream beside their peers (LEADS_CSV=PATH for the real leads)

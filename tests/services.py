@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,12 +79,12 @@ class MlflowServer(Service):
 class KafkaBroker(Service):
     """One Kafka node, broker and controller, from the jars in .jars/kafka; no topic appears by itself."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, java: Sequence[str] = ("-Xmx512m",)) -> None:
         super().__init__(folder)
         self.need_jars()
         self.port, self._controller = free_ports(2)
         self._settings = folder / "server.properties"
-        self._java = [find_java(), "-Xmx512m", "-cp", str(JARS / "kafka" / "*")]
+        self._java = [find_java(), *java, "-cp", str(JARS / "kafka" / "*")]
 
     @staticmethod
     def need_jars() -> None:
