@@ -124,7 +124,7 @@ def measure(place: Workplace, quick: bool = False) -> list[Table]:
     with KafkaBroker(broker_folder, BROKER_JAVA) as broker:
         bench = Bench(place, broker, values, compiled)
         originals, ours = [_original_files(place, session) for session in ("plain", "tuned")], _our_files(place)
-        loads = {"relay": _relay(bench, STEADY["micro-batch"] * scale)}
+        loads = {"relay": _relay(bench, 30 * scale)}
         for mode, seconds in STEADY.items():
             loads[mode] = _steady(bench, mode, seconds * scale)
         rates = {mode: _highest(bench, mode, RATES[: 2 if quick else None]) for mode in STEADY}

@@ -26,10 +26,10 @@ LOGGING = (ROOT / "conf" / "log4j2.properties").as_uri()
 SUPPORTED_JAVA = (17, 21)
 JARS = ROOT / ".jars" / "spark"
 KAFKA_PACKAGE = "org.apache.spark:spark-sql-kafka-0-10_2.13:4.2.0"
-# Java interprets methods of more than 8,000 bytes for ever; those that Spark makes of a wide plan are longer.
 # To save memory Java would shrink what new objects live in until a hundredth of the time goes into collections: of an
 # event's 145 kB that is two or three stops of 4 ms a second.
 NO_SHRINKING = "-XX:-UseAdaptiveSizePolicyFootprintGoal"
+# Java interprets methods of more than 8,000 bytes for ever; those that Spark makes of a wide plan are longer.
 COMPILE_ALL = "-XX:-DontCompileHugeMethods"
 JAVA_OPTIONS = f"-Dlog4j2.configurationFile={LOGGING} -XX:+UseParallelGC {NO_SHRINKING} {COMPILE_ALL}"
 CHECKPOINT_FILES = "org.apache.spark.sql.execution.streaming.checkpointing.FileSystemBasedCheckpointFileManager"
