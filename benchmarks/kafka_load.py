@@ -77,7 +77,7 @@ class Probe:
     inbox: Any
 
     def load(self, values: Sequence[str], rate: float, seconds: float, mark: str) -> Received:
-        """Send `rate` events a second for some seconds; each value is a template with ID for the event's id."""
+        """Send `rate` events a second for some seconds; each value is a template (`filled`)."""
         outbox = PROCESSES.Queue()
         args = (self.bootstrap, self.source, list(values), rate, seconds, mark, outbox)
         sender = PROCESSES.Process(target=send, args=args, daemon=True)
@@ -151,7 +151,7 @@ def send(bootstrap: str, topic: str, values: list[str], rate: float, seconds: fl
         due = min(count, int((time.perf_counter() - begin) * rate) + 1)
         for number in range(done, due):
             name = f"{mark}-{number}"
-            value = values[number % len(values)].replace("ID", name)
+            value = filled(values[number % len(values)], name)
             moments[number] = time.time_ns()
             producer.produce(topic, value, name, headers={"event_id": name})
         done = due
@@ -159,6 +159,11 @@ def send(bootstrap: str, topic: str, values: list[str], rate: float, seconds: fl
         time.sleep(STEP_SECONDS if rate < 5000 else 0)
     producer.flush(60)
     outbox.put(moments)
+
+
+def filled(template: str, name: str) -> str:
+    """A template with the event's id in place of the text "ID"; a key that ends with these letters stays itself."""
+    return template.replace('"ID"', json.dumps(name))
 
 
 def receive(bootstrap: str, topic: str, inbox: Any, ready: Any) -> None:

@@ -110,7 +110,7 @@ def session(settings: Settings, name: str, master: str = "local[*]") -> Iterator
 
 
 def event_templates(spark: SparkSession, place: Workplace, contract: Contract, count: int = 1000) -> list[str]:
-    """Test leads as JSON events without label, in which ID stands for the lead's id."""
+    """Test leads as JSON events without label, in which "ID" stands for the lead's id."""
     kept = [f for f in contract.features if f.known_at <= contract.score_at]
     rows = spark.read.parquet(f"{place.settings.prepared}/test").limit(count).collect()
     answers = [{f.name: row[f.name] for f in kept if row[f.name] is not None} for row in rows]

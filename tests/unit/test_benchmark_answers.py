@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from benchmarks.answers import WrongAnswers, check_alike, check_events, check_scores, check_written
-from benchmarks.kafka_load import Received
+from benchmarks.kafka_load import Received, filled
 from benchmarks.online import Asked, answer_of
 from benchmarks.stream import template_scores
 from benchmarks.stream_tables import STEADY, lost_and_doubled, stream_tables
@@ -177,3 +177,9 @@ def test_a_run_of_the_stream_is_compared_with_each_of_its_peers(each, tables_of_
 def test_the_highest_rate_kept_is_one_at_which_nothing_was_lost(tables_of_the_stream):
     rows = tables_of_the_stream["Highest rate without growing lag (loads of 30 s)"]
     assert [(row["highest rate kept (events/s)"], row["tried"]) for row in rows] == [(1000, "1,000, 2,000")] * 2
+
+
+def test_a_template_keeps_its_keys_whatever_letters_they_hold():
+    assert (
+        filled('{"ProspectID": "ID", "event_id": "ID"}', "load-7") == '{"ProspectID": "load-7", "event_id": "load-7"}'
+    )
