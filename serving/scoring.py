@@ -4,6 +4,7 @@ import difflib
 from collections.abc import Collection, Mapping, Sequence
 
 from pyspark.ml import PipelineModel, Transformer
+from pyspark.ml.classification import RandomForestClassificationModel
 from pyspark.ml.feature import StringIndexerModel, VectorAssembler
 from pyspark.ml.functions import array_to_vector, vector_to_array
 from pyspark.sql import Column, DataFrame
@@ -22,6 +23,7 @@ from pyspark.sql.types import (
 from features.blanks import BLANKS
 from features.contract import Contract, Kind
 from features.stages import GRADE, served_probability
+from serving.code_splits import with_compared_codes
 from serving.errors import UNANSWERED, ServingError
 from serving.events import all_null
 from serving.registry import ResolvedVersion
@@ -127,18 +129,26 @@ def scored_events(events: DataFrame, model: PipelineModel, version: ResolvedVers
 def transformed(model: PipelineModel, leads: DataFrame) -> DataFrame:
     """What `model.transform` gives, its assembled vectors dense.
 
-    The forest asks for a slot of it at every node, some thousand times a lead, and a sparse vector searches for each.
+    The forest asks for a slot of it at every node, some thousand times a lead: a sparse vector searches for each, and
+    a split on a code looks into a set.
     """
-    stages = flat(model)
+    stages, codes = flat(model), dict[str, Sequence[int]]()
     for place, stage in enumerate(stages):
-        if not isinstance(stage, VectorAssembler):
+        if isinstance(stage, VectorAssembler):
+            name = stage.getOutputCol()
+            made = slots(stage, stages[:place], leads.schema)
+            if made:
+                dense, codes[name] = made.array, made.codes
+            else:
+                leads = stage.transform(leads)
+                dense = vector_to_array(F.col(name))
+            leads = leads.withColumn(name, array_to_vector(dense))
+        elif isinstance(stage, RandomForestClassificationModel):
+            leads = with_compared_codes(leads.sparkSession, stage, codes.get(stage.getFeaturesCol(), ())).transform(
+                leads
+            )
+        else:
             leads = stage.transform(leads)
-            continue
-        dense, name = slots(stage, stages[:place], leads.schema), stage.getOutputCol()
-        if dense is None:
-            leads = stage.transform(leads)
-            dense = vector_to_array(F.col(name))
-        leads = leads.withColumn(name, array_to_vector(dense))
     return leads
 
 

@@ -5,6 +5,7 @@ an event of 18 categories takes (docs/decisions/0063-a-small-batch-is-planning.m
 """
 
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from pyspark.ml import Transformer
 from pyspark.ml.feature import OneHotEncoderModel, StringIndexerModel, VectorAssembler
@@ -15,8 +16,15 @@ from pyspark.sql.types import NumericType, StructType
 from serving.stages import columns_of
 
 
-def slots(assembler: VectorAssembler, before: Sequence[Transformer], schema: StructType) -> Column | None:
-    """The array<double> of the vector that `assembler` makes, dense; None where it holds what is not known here.
+class Slots(NamedTuple):
+    """A vector's slots as an array<double>, and the places among them that hold 0 or 1 and nothing else."""
+
+    array: Column
+    codes: tuple[int, ...]
+
+
+def slots(assembler: VectorAssembler, before: Sequence[Transformer], schema: StructType) -> Slots | None:
+    """The slots of the vector that `assembler` makes, dense; None where it holds what is not known here.
 
     `before` are the stages before it, `schema` what they make. Known are numbers, and the codes of encoders of what
     indexers wrote, where each keeps invalid values: a vector of another length for a bad value is left to Spark ML.
@@ -28,15 +36,22 @@ def slots(assembler: VectorAssembler, before: Sequence[Transformer], schema: Str
     names = assembler.getInputCols()
     if not all(name in codes or name in numbers for name in names):
         return None
-    return F.concat(*(codes[name] if name in codes else F.array(_number(name)) for name in names))
+    parts, places, begin = list[Column](), list[int](), 0
+    for name in names:
+        part, size = codes.get(name) or (F.array(_number(name)), 1)
+        parts.append(part)
+        if name in codes:
+            places += range(begin, begin + size)
+        begin += size
+    return Slots(F.concat(*parts), tuple(places))
 
 
 def _number(name: str) -> Column:
     return F.coalesce(F.col(name).cast("double"), F.lit(float("nan")))
 
 
-def _codes(stages: Iterable[Transformer]) -> Iterable[tuple[str, Column]]:
-    """The codes by the names of their columns."""
+def _codes(stages: Iterable[Transformer]) -> Iterable[tuple[str, tuple[Column, int]]]:
+    """The codes by the names of their columns, each with how many slots it has."""
     indexed: set[str] = set()
     for stage in stages:
         if isinstance(stage, StringIndexerModel) and stage.getHandleInvalid() == "keep":
@@ -45,7 +60,8 @@ def _codes(stages: Iterable[Transformer]) -> Iterable[tuple[str, Column]]:
             encoded = zip(columns_of(stage, "input"), columns_of(stage, "output"), stage.categorySizes, strict=True)
             for index, name, known in encoded:
                 if index in indexed:
-                    yield name, _code(F.col(index), known, known + (not stage.getDropLast()))
+                    size = known + (not stage.getDropLast())
+                    yield name, (_code(F.col(index), known, size), size)
 
 
 def _code(index: Column, known: int, size: int) -> Column:

@@ -42,7 +42,7 @@ def test_slots_are_those_that_the_assembler_makes(known, leads, setting):
     for stage in before:
         leads = stage.transform(leads)
     rows = assembler.transform(leads).select(
-        slots(assembler, before, leads.schema).alias("ours"), vector_to_array("features").alias("plain")
+        slots(assembler, before, leads.schema).array.alias("ours"), vector_to_array("features").alias("plain")
     )
     assert [str(row.ours) for row in rows.collect()] == [str(row.plain) for row in rows.collect()]
 
