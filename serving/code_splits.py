@@ -1,7 +1,7 @@
-"""A forest whose splits on codes of 0 and 1 compare numbers, for scoring.
+"""A forest whose splits on codes of 0 and 1 compare numbers, in as few objects as it has different ones, for scoring.
 
-Spark ML's own look each code up in a set of boxed numbers: a quarter of what Java computed for an event in real-time
-mode (docs/decisions/0063-a-small-batch-is-planning.md).
+Spark ML's own splits look each code up in a set of boxed numbers: a quarter of what Java computed for an event in
+real-time mode, most of it waits for memory (docs/decisions/0063-a-small-batch-is-planning.md).
 """
 
 import logging
@@ -14,8 +14,11 @@ from features.java_source import new_instance
 
 NAME = "CodeSplits"
 SOURCE = """
+import java.util.Arrays;
+import java.util.HashMap;
 import java.util.HashSet;
 import java.util.List;
+import java.util.Map;
 import java.util.Set;
 import org.apache.spark.ml.classification.DecisionTreeClassificationModel;
 import org.apache.spark.ml.classification.RandomForestClassificationModel;
@@ -23,17 +26,22 @@ import org.apache.spark.ml.param.ParamMap;
 import org.apache.spark.ml.tree.CategoricalSplit;
 import org.apache.spark.ml.tree.ContinuousSplit;
 import org.apache.spark.ml.tree.InternalNode;
+import org.apache.spark.ml.tree.LeafNode;
 import org.apache.spark.ml.tree.Node;
 import org.apache.spark.ml.tree.Split;
+import org.apache.spark.mllib.tree.impurity.ImpurityCalculator;
 
 public class CodeSplits {
+  private final Map shared = new HashMap();
+  private Set places;
+
   public Object compared(Object model, List codes) {
     RandomForestClassificationModel forest = (RandomForestClassificationModel) model;
     DecisionTreeClassificationModel[] trees = (DecisionTreeClassificationModel[]) forest.trees();
     DecisionTreeClassificationModel[] made = new DecisionTreeClassificationModel[trees.length];
-    Set places = new HashSet(codes);
+    places = new HashSet(codes);
     for (int i = 0; i < trees.length; i++) {
-      Node root = compared(trees[i].rootNode(), places);
+      Node root = compared(trees[i].rootNode());
       made[i] = new DecisionTreeClassificationModel(
           trees[i].uid(), root, trees[i].numFeatures(), trees[i].numClasses());
     }
@@ -42,10 +50,10 @@ public class CodeSplits {
         ParamMap.empty());
   }
 
-  private static Node compared(Node node, Set places) {
-    if (!(node instanceof InternalNode)) return node;
+  private Node compared(Node node) {
+    if (!(node instanceof InternalNode)) return (Node) one(key((LeafNode) node), node);
     InternalNode inner = (InternalNode) node;
-    Node left = compared(inner.leftChild(), places), right = compared(inner.rightChild(), places);
+    Node left = compared(inner.leftChild()), right = compared(inner.rightChild());
     Split split = inner.split();
     if (split instanceof CategoricalSplit && places.contains(Integer.valueOf(split.featureIndex()))) {
       boolean zero = false, one = false;
@@ -62,7 +70,28 @@ public class CodeSplits {
       }
     }
     return new InternalNode(
-        inner.prediction(), inner.impurity(), inner.gain(), left, right, split, inner.impurityStats());
+        inner.prediction(), inner.impurity(), inner.gain(), left, right, (Split) one(key(split), split),
+        inner.impurityStats());
+  }
+
+  private Object one(Object key, Object made) {
+    Object before = shared.putIfAbsent(key, made);
+    return before == null ? made : before;
+  }
+
+  private static Object key(LeafNode leaf) {
+    ImpurityCalculator counts = leaf.impurityStats();
+    return Arrays.asList(new Object[] {
+      leaf.prediction(), leaf.impurity(), counts.rawCount(), counts.getClass(), Arrays.toString(counts.stats())});
+  }
+
+  private static Object key(Split split) {
+    int slot = split.featureIndex();
+    if (split instanceof ContinuousSplit) {
+      return Arrays.asList(new Object[] {slot, ((ContinuousSplit) split).threshold()});
+    }
+    CategoricalSplit sets = (CategoricalSplit) split;
+    return Arrays.asList(new Object[] {slot, sets.numCategories(), Arrays.toString(sets.leftCategories())});
   }
 }
 """
@@ -75,10 +104,10 @@ def with_compared_codes(
 ) -> RandomForestClassificationModel:
     """A forest of the same scores; `codes` are the slots of its vector that hold 0 or 1 and nothing else.
 
-    Where a split sends 1 to the left, its branches change places. `forest` itself where this Spark has its trees
-    otherwise.
+    Where a split sends 1 to the left, its branches change places. Equal splits are one object, and so are equal leaves.
+    `forest` itself where it writes the numbers of its leaves, or where this Spark has its trees otherwise.
     """
-    if not codes:
+    if not codes or forest.getLeafCol():
         return forest
     try:
         made = new_instance(spark, NAME, SOURCE).compared(forest._java_obj, [*codes])

@@ -40,20 +40,22 @@ def forest(assembled):
     return RandomForestClassifier(labelCol="label", numTrees=20, maxDepth=5, seed=3).fit(assembled)
 
 
-def splits(forest):
-    """The splits of all trees, as Java has them."""
+def nodes(forest):
+    """The splits and the leaves of all trees, as Java has them."""
 
     def below(node):
         if node.getClass().getSimpleName() == "InternalNode":
             yield node.split()
             yield from below(node.leftChild())
             yield from below(node.rightChild())
+        else:
+            yield node
 
-    return [split for tree in forest._java_obj.trees() for split in below(tree.rootNode())]
+    return [found for tree in forest._java_obj.trees() for found in below(tree.rootNode())]
 
 
 def categorical(forest):
-    return [split for split in splits(forest) if split.getClass().getName() == CATEGORICAL]
+    return [found for found in nodes(forest) if found.getClass().getName() == CATEGORICAL]
 
 
 def test_a_code_is_compared_and_every_vote_stays(spark, assembled, forest):
@@ -69,6 +71,18 @@ def test_only_slots_that_are_codes_are_compared(spark, forest):
     found = {split.featureIndex() for split in categorical(forest)}
     assert {1, 2} <= found
     assert {split.featureIndex() for split in categorical(with_compared_codes(spark, forest, [1]))} == found - {1}
+
+
+def test_equal_splits_and_leaves_are_one_object(spark, forest):
+    def told(node):
+        of = node.getClass().getSimpleName()
+        if of == "LeafNode":
+            return (of, node.prediction(), node.impurity(), *node.impurityStats().stats())
+        return (of, node.featureIndex(), node.threshold())
+
+    ours = nodes(with_compared_codes(spark, forest, CODES))
+    objects = {spark._jvm.java.lang.System.identityHashCode(node) for node in ours}
+    assert len(objects) == len({told(node) for node in ours}) < len(ours)
 
 
 def test_the_forest_that_was_given_stays_as_it_is(spark, forest):
@@ -87,3 +101,8 @@ def test_a_pipeline_compares_the_codes_of_its_vector_and_not_its_numbers(leads, 
     monkeypatch.setattr("serving.scoring.with_compared_codes", lambda spark, f, codes: given.append([*codes]) or f)
     transformed(PipelineModel([*stages, forest]), leads)
     assert given == [[*range(1, assembled.first().features.size)]]
+
+
+def test_a_forest_that_writes_the_numbers_of_its_leaves_is_left_as_it_is(spark, forest):
+    numbered = forest.copy().setLeafCol("leaves")
+    assert with_compared_codes(spark, numbered, CODES) is numbered
