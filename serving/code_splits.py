@@ -70,7 +70,7 @@ public class CodeSplits {
       }
     }
     return new InternalNode(
-        inner.prediction(), inner.impurity(), inner.gain(), left, right, (Split) one(key(split), split),
+        inner.prediction(), inner.impurity(), inner.gain(), left, right, (Split) one(split, split),
         inner.impurityStats());
   }
 
@@ -83,15 +83,6 @@ public class CodeSplits {
     ImpurityCalculator counts = leaf.impurityStats();
     return Arrays.asList(new Object[] {
       leaf.prediction(), leaf.impurity(), counts.rawCount(), counts.getClass(), Arrays.toString(counts.stats())});
-  }
-
-  private static Object key(Split split) {
-    int slot = split.featureIndex();
-    if (split instanceof ContinuousSplit) {
-      return Arrays.asList(new Object[] {slot, ((ContinuousSplit) split).threshold()});
-    }
-    CategoricalSplit sets = (CategoricalSplit) split;
-    return Arrays.asList(new Object[] {slot, sets.numCategories(), Arrays.toString(sets.leftCategories())});
   }
 }
 """

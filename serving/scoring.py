@@ -144,9 +144,8 @@ def transformed(model: PipelineModel, leads: DataFrame) -> DataFrame:
                 dense = vector_to_array(F.col(name))
             leads = leads.withColumn(name, array_to_vector(dense))
         elif isinstance(stage, RandomForestClassificationModel):
-            leads = with_compared_codes(leads.sparkSession, stage, codes.get(stage.getFeaturesCol(), ())).transform(
-                leads
-            )
+            compared = with_compared_codes(leads.sparkSession, stage, codes.get(stage.getFeaturesCol(), ()))
+            leads = compared.transform(leads)
         else:
             leads = stage.transform(leads)
     return leads
