@@ -17,6 +17,7 @@ from pyspark.sql import SparkSession
 _COMPILERS: "WeakKeyDictionary[Any, dict[str, Any]]" = WeakKeyDictionary()
 _SENT: "WeakKeyDictionary[Any, set[str]]" = WeakKeyDictionary()
 _LOCK = threading.Lock()
+ISOLATED = "spark.sql.artifact.isolation.enabled"
 
 
 def class_loader(spark: SparkSession, source: str) -> Any:
@@ -26,7 +27,12 @@ def class_loader(spark: SparkSession, source: str) -> Any:
 
 
 def send_to_tasks(spark: SparkSession, source: str) -> None:
-    """Let the tasks of a SparkContext read objects of the classes in `source`, wherever they run; once is enough."""
+    """Let the tasks of a SparkContext read objects of the classes in `source`, wherever they run; once is enough.
+
+    RuntimeError where sessions keep their classes apart: tasks would not get them.
+    """
+    if spark.conf.get(ISOLATED, "false") == "true":
+        raise RuntimeError(f"{ISOLATED}: tasks would not get the classes")
     context = spark.sparkContext
     with _LOCK:
         sent = _SENT.setdefault(context, set())

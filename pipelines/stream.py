@@ -27,7 +27,6 @@ from pipelines.stream_plan import (
     refuse_missing_folder,
     refuse_unfit_topics,
     session_settings,
-    warnings,
 )
 from pipelines.tracking import TrackingUnreachable, connect, tracked_run
 from serving.away import is_away
@@ -172,8 +171,6 @@ def run_stream(
         with _lenient_run(settings, {**options.model_dump(mode="json"), **recorded}, journal, awaited) as run:
             refuse_missing_folder(spark, places, options)
             refuse_unfit_topics(spark, options, connections)
-            for told in warnings(spark, options, connections):
-                journal.say("warning", reason=told)
             version = awaited(lambda: resolve(connect(settings), settings.model_name, options.version))
             mlflow.set_tags({"model_name": version.name, "model_version": str(version.version)})
             for left in remove_abandoned(Storage(spark)):

@@ -30,7 +30,7 @@ from serving.settled_plan import Plan, settled
 from serving.sinks import ConsoleSink, Sink
 from serving.sources import BadSource, FileOptions, SourceOptions, TopicOptions, arrivals, no_events
 from serving.tally import observed
-from serving.topics import partition_count, unguarded
+from serving.topics import partition_count
 from serving.version_plan import version_plan
 from serving.webhook import WebhookSink
 
@@ -230,19 +230,6 @@ def _refuse_few_slots(spark: SparkSession, topics: str, partitions: int) -> None
             f"{topics} has {partitions} partitions; real-time mode needs a task slot for each and one more, and "
             f"{spark.sparkContext.master} has {slots}. Set LEADS_MASTER=local[{partitions + 1}], or more."
         )
-
-
-def warnings(spark: SparkSession, options: StreamOptions, connections: Connections) -> list[str]:
-    """What is worth knowing before the first event, and stops nothing."""
-    if not options.source_topic:
-        return []
-    open_to_all = unguarded(spark, connections.kafka_options(), options.source_topics)
-    return [
-        f"the topic {topic} takes records of any time, and one beyond what Spark can hold would end the stream. Bound "
-        "it (message.timestamp.after.max.ms=3600000), or let the topic stamp records itself "
-        "(message.timestamp.type=LogAppendTime)."
-        for topic in open_to_all
-    ]
 
 
 def refuse_missing_folder(spark: SparkSession, places: Places, options: StreamOptions) -> None:

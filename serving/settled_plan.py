@@ -15,7 +15,6 @@ from features.storage import java_class
 from serving.settled_node import NAME, SOURCE
 
 Plan = Callable[[DataFrame], DataFrame]
-ISOLATED = "spark.sql.artifact.isolation.enabled"
 
 log = logging.getLogger(__name__)
 
@@ -28,8 +27,6 @@ def settled(spark: SparkSession, arriving: StructType, plan: Plan) -> Plan:
     otherwise, `plan` itself.
     """
     try:
-        if spark.conf.get(ISOLATED, "false") == "true":
-            raise RuntimeError(f"{ISOLATED}: tasks would not get the classes")
         stand_in = _stand_in(spark, arriving)
         optimized = plan(stand_in)._jdf.queryExecution().optimizedPlan()
         send_to_tasks(spark, SOURCE)

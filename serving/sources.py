@@ -20,6 +20,7 @@ from features.storage import Storage
 from serving.csv_source import csv_arrivals, csv_lines
 from serving.errors import ServingError
 from serving.events import EVENT_ID, batch_date, event_fields, event_schema
+from serving.far_records import with_far_records
 from serving.kafka import KafkaOptions, header
 
 Reader = TypeVar("Reader", DataFrameReader, DataStreamReader)
@@ -174,7 +175,7 @@ def topic_stream(spark: SparkSession, source: TopicOptions) -> DataFrame:
     }
     if source.max_offsets is not None:
         options["maxOffsetsPerTrigger"] = str(source.max_offsets)
-    return spark.readStream.format("kafka").options(**source.kafka.client(), **options).load()
+    return with_far_records(spark.readStream.format("kafka").options(**source.kafka.client(), **options).load())
 
 
 def _file_reader(spark: SparkSession, source: FileOptions) -> DataStreamReader:

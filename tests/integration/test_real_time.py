@@ -27,6 +27,7 @@ from tests.served import graded_model, register_small, served, tear
 
 EVENTS_PER_SECOND, WAIT_SECONDS = 100, 240
 TORN = 3
+FAR_MS, FAR = 2**63 - 1, {20, 29}  # a time that Spark cannot hold, and the events of a feed that have it
 
 
 @pytest.fixture(scope="module")
@@ -59,8 +60,9 @@ class Topics:
     @classmethod
     def new(cls, kafka, name: str) -> "Topics":
         made = cls(f"{name}-leads", f"{name}-scores", f"{name}-scores-dead-letters")
-        for topic, partitions in ((made.leads, 2), (made.scores, 1), (made.dead, 1)):
-            kafka.create_topic(topic, partitions)
+        kafka.create_topic(made.leads, 2, message__timestamp__after__max__ms=str(FAR_MS))
+        for topic in (made.scores, made.dead):
+            kafka.create_topic(topic)
         return made
 
 
@@ -83,7 +85,8 @@ class Feed:
             lead = {"LeadId": f"lead-{number}", "Visits": visits, "Seconds": seconds, "City": city}
             lead["event_id"] = f"event-{number}"
             value = "{not json" if number % 10 == 9 else json.dumps(lead)
-            self._producer.produce(self._topic, value.encode(), key=f"lead-{number}".encode())
+            time_ms = FAR_MS if number in FAR else 0  # 0: now
+            self._producer.produce(self._topic, value.encode(), key=f"lead-{number}".encode(), timestamp=time_ms)
             self._producer.poll(0)
             if number % 10 == 9:
                 self.broken += 1
@@ -211,6 +214,11 @@ def test_a_promotion_under_load_loses_nothing(promoted):
 
 def test_a_promotion_and_an_orderly_stop_send_nothing_twice(promoted):
     assert promoted.readings.repeated() == set()
+
+
+def test_records_of_a_time_that_spark_cannot_hold_are_events_like_any_other(promoted):
+    assert promoted.readings.events()["event-20"] == 1
+    assert "lead-29" in {letter["lead"] for letter in promoted.readings.letters}
 
 
 def test_every_score_names_the_version_that_made_it(promoted):

@@ -8,6 +8,7 @@ from pyspark.errors import ArithmeticException, IllegalArgumentException
 from pyspark.sql import functions as F
 from rich.console import Console
 
+from features.java_source import ISOLATED
 from features.stages import ForestParams, pipeline
 from pipelines.stream_options import Connections, StreamOptions
 from pipelines.stream_plan import StreamPlan
@@ -17,7 +18,7 @@ from serving.queries import Mode
 from serving.registry import ResolvedVersion
 from serving.scoring import scored_events
 from serving.settled_node import LARGEST_KEPT, NAME
-from serving.settled_plan import ISOLATED, settled
+from serving.settled_plan import settled
 from serving.sources import as_records, kafka_arrivals
 from serving.version_plan import version_plan
 from tests.leads import small_contract, small_leads
