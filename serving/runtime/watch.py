@@ -84,7 +84,9 @@ class Watch(Generic[Work]):
 
     `ready` loads and probes a version, and raises where it must not serve. That version is
     refused: it is looked at again only after a minute, then after twice as long each time, up to a quarter of an
-    hour, as its artifact may not have been all there yet.
+    hour, as its artifact may not have been all there yet. Where `ready` raises Away the version is not refused: its
+    store is down, as the registry may be, and the next look asks again. A version that the alias names no more when it
+    is ready is let go.
     """
 
     resolve: Resolve
@@ -128,18 +130,21 @@ class Watch(Generic[Work]):
             named = self.resolve()
         except (NoSuchModel, NoSuchAlias, NoSuchVersion) as error:
             self._reached()
+            self._forget()
             self._refuse(0, error)
         except Exception as error:  # MLflow, requests, SQLAlchemy and the network each raise their own
-            if not self.unreachable:
-                self.say("registry", state="unreachable", reason=one_line(error), serving=self.serving.version)
-            self.unreachable = one_line(error)
+            self._unanswered(error)
         else:
-            self._reached()
             self._consider(named)
 
     def _keep_looking(self) -> None:
         while not self._ending.wait(self.every):
             self.look()
+
+    def _unanswered(self, error: Exception) -> None:
+        if not self.unreachable:
+            self.say("registry", state="unreachable", reason=one_line(error), serving=self.serving.version)
+        self.unreachable = one_line(error)
 
     def _reached(self) -> None:
         if self.unreachable:
@@ -152,18 +157,41 @@ class Watch(Generic[Work]):
                 self._found = None  # promoted away before it was taken
             known = self._found is not None or named.version == self.serving.version
         if known:
+            self._reached()
             self.refused = None
         elif self.refused is None or self.refused.is_due(named.version):
             self._make_ready(named)
+        else:
+            self._reached()
 
     def _make_ready(self, named: ResolvedVersion) -> None:
         try:
             found = self.ready(named)
+        except Away as error:  # the artifact store is down, which says nothing of the version
+            self._unanswered(error)
+            return
         except Exception as error:  # whatever loading or scoring raises: the one that serves is not touched
+            self._reached()
             self._refuse(named.version, error)
             return
+        self._reached()
+        if self._is_named(named):  # or the alias moved on while it was made ready: the next look sees where to
+            with self._lock:
+                self._found, self.refused = found, None
+
+    def _is_named(self, version: ResolvedVersion) -> bool:
+        """Whether the alias still names a version; a registry that does not answer has taken nothing back."""
+        try:
+            return self.resolve().version == version.version
+        except (NoSuchModel, NoSuchAlias, NoSuchVersion):
+            return False
+        except Exception:  # as in look
+            return True
+
+    def _forget(self) -> None:
+        """Let go of a version that is ready and was not taken yet."""
         with self._lock:
-            self._found, self.refused = found, None
+            self._found = None
 
     def _refuse(self, version: int, error: Exception) -> None:
         before = self.refused if self.refused and self.refused.version == version else None

@@ -20,6 +20,7 @@ class Alias:
     def __init__(self, named: int | Exception) -> None:
         self.named: int | Exception = named
         self.loads: list[int] = []
+        self.then: dict[int, int | Exception] = {}  # what it names once a version was made ready
         self.broken: dict[int, Exception] = {}
         self.said: list[tuple[str, dict]] = []
 
@@ -30,6 +31,7 @@ class Alias:
 
     def ready(self, wanted: ResolvedVersion) -> Served:
         self.loads.append(wanted.version)
+        self.named = self.then.pop(wanted.version, self.named)
         if wanted.version in self.broken:
             raise self.broken[wanted.version]
         return Served(wanted, None)  # type: ignore[arg-type]
@@ -69,6 +71,47 @@ def test_a_version_that_is_promoted_away_before_it_served_never_serves():
     alias.named = 1
     watch.look()
     assert watch.take() is None
+
+
+@pytest.mark.parametrize("then", [1, 3, NoSuchAlias("none is in Production")])
+def test_a_version_that_is_promoted_away_while_it_is_made_ready_never_serves(then):
+    alias = Alias(2)
+    alias.then[2] = then
+    watch = alias.watch()
+    watch.look()
+    assert alias.loads == [2]
+    assert not watch.found()
+
+
+def test_a_version_that_is_made_ready_as_the_registry_goes_away_serves():
+    alias = Alias(2)
+    alias.then[2] = OSError("connection refused")
+    watch = alias.watch()
+    watch.look()
+    assert watch.take().version.version == 2
+
+
+def test_a_version_that_is_ready_is_let_go_where_the_alias_names_none():
+    alias = Alias(2)
+    watch = alias.watch()
+    watch.look()
+    alias.named = NoSuchAlias("none is in Production")
+    watch.look()
+    assert watch.take() is None
+
+
+def test_a_store_that_is_away_while_a_version_is_loaded_refuses_nothing():
+    alias = Alias(2)
+    alias.broken[2] = Away("its artifact store does not answer")
+    watch = alias.watch()
+    watch.look()
+    assert (watch.refused, watch.unreachable) == (None, "its artifact store does not answer")
+    watch.look()
+    assert [event for event, _ in alias.said] == ["registry"]
+    alias.broken.clear()
+    watch.look()
+    assert (watch.found(), watch.unreachable) == (True, "")
+    assert [fields["state"] for _, fields in alias.said] == ["unreachable", "reachable"]
 
 
 def test_a_version_that_must_not_serve_is_refused_with_its_reason():
