@@ -25,6 +25,7 @@ from serving.redrive import FolderTarget, NoDeadLetters, Replay, TopicTarget, le
 from serving.redrive import redrive as replay
 from serving.runtime.lease import CheckpointInUse, lease
 from serving.sources import FileFormat
+from serving.topics import partition_count
 from serving.webhook import WebhookOptions
 
 LETTER_JSON = (
@@ -35,6 +36,9 @@ LETTER_JSON = (
 
 class AlreadyRuns(ServingError):
     """Another redrive replays by the same ledger."""
+
+
+ALL = "all"
 
 
 class LetterKind(StrEnum):
@@ -56,6 +60,7 @@ class RedriveOptions:
     dry_run: bool = False
     kind: LetterKind = LetterKind.REFUSED
     webhook: WebhookOptions | None = None
+    query: str = ""
 
 
 def redrive(
@@ -67,6 +72,7 @@ def redrive(
     kind: Annotated[
         LetterKind, typer.Option(help="refused: to the stream; undelivered: to the webhook")
     ] = LetterKind.REFUSED,
+    query: Annotated[str, typer.Option(help="id of the stream's query whose letters these are, or all")] = "",
 ) -> None:
     """Hand refused events that the contract accepts by now to the stream, or undelivered hot leads to the webhook."""
     settings, connections = Settings(), Connections()
@@ -76,16 +82,23 @@ def redrive(
     kafka = connections.kafka_options() if topics else None
     # The leads are hot already: they were when they were posted first.
     webhook = connections.webhook_options(hot=0) if kind is LetterKind.UNDELIVERED else None
-    options = RedriveOptions(source, target, format, kafka, ledger, bool(dry_run), kind, webhook)
+    options = RedriveOptions(source, target, format, kafka, ledger, bool(dry_run), kind, webhook, query)
     with spark_session(settings, "redrive", kafka=kafka is not None) as spark:
         found = run_redrive(spark, settings, options)
         print(f"{'dry run, nothing changed: ' if options.dry_run else ''}{found}")
 
 
 def run_redrive(spark: SparkSession, settings: Settings, options: RedriveOptions = RedriveOptions()) -> Replay:
-    """Replay what can be replayed; NoDeadLetters where there are none at the source, AlreadyRuns beside another."""
+    """Replay what can be replayed; NoDeadLetters where there are none at the source, AlreadyRuns beside another.
+
+    UnfitOptions where the letters are of several queries and `query` names none: another stream's events would go to
+    this one's source, and count as replayed. KafkaRefused where the target is a topic that is not there.
+    """
     contract, storage = settings.contract(), Storage(spark)
-    letters = _letters(spark, storage, options.source or settings.dead_letters, options)
+    source = options.source or settings.dead_letters
+    letters = _of_query(_letters(spark, storage, source, options), source, options.query)
+    if options.target.startswith(TOPIC):
+        partition_count(spark, _cluster(options), options.target.removeprefix(TOPIC))
     ledger = absolute(spark, options.ledger or join(settings.data, "redriven"))
     with nullcontext() if options.dry_run else _alone(storage, ledger):
         return _replayed(letters, contract, settings, storage, ledger, options)
@@ -130,6 +143,23 @@ def _letters(spark: SparkSession, storage: Storage, source: str, options: Redriv
     if not storage.list(join(source, f"kind={options.kind}")):
         raise NoDeadLetters(f"{source} holds no {options.kind} events; name the dead-letter folder of a stream.")
     return letters_of(spark.read.parquet(source), options.kind)
+
+
+def _of_query(letters: DataFrame, source: str, query: str) -> DataFrame:
+    """The letters of a query, or of all; in real-time mode letters name none."""
+    if query == ALL:
+        return letters
+    of = F.coalesce("query", F.lit(""))
+    found = sorted(row[0] for row in letters.select(of).distinct().collect())
+    named = ", ".join(name or "none (real-time mode)" for name in found)
+    if query and query not in found:
+        raise NoDeadLetters(f"{source} holds no letters of the query {query}; there are those of {named or 'none'}.")
+    if not query and len(found) > 1:
+        raise UnfitOptions(
+            f"{source} holds letters of several queries: {named}. Name one (query=...), and as target what that one "
+            "reads; or query=all, where all of them read the target."
+        )
+    return letters.where(of == query) if query else letters
 
 
 def _refuse_other_files(storage: Storage, folder: str, format: FileFormat) -> None:

@@ -25,17 +25,19 @@ def redeliver(
 ) -> Replay:
     """Post the undelivered letters (serving.dead_letters.DEAD_LETTER_COLUMNS) whose event no earlier run delivered.
 
-    Of an event with several letters the newest is posted. What was taken is noted in the folder `ledger` after every
-    1,000 letters; a run that is killed posts at most those again, under the same Idempotency-Key. Where none of such a
-    thousand is taken the rest is left alone: the receiver is down. A dry run posts nothing.
+    Of an event with several letters of a query the newest is posted; another query may have another receiver. What was
+    taken is noted in the folder `ledger` after every 1,000 letters; a run that is killed posts at most those again,
+    under the same Idempotency-Key. Where none of such a thousand is taken the rest is left alone: the receiver is down.
+    A dry run posts nothing.
     """
     spark = letters.sparkSession
     time = F.date_format("event_time", "yyyy-MM-dd'T'HH:mm:ss.SSSSSSXXX").alias("event_time")
     newest = F.max_by(F.struct(time, "origin", F.col("raw").alias("body")), "failed_at").alias("newest")
-    once = letters.where("raw is not null").groupBy("event_id").agg(newest).select("event_id", "newest.*").cache()
+    named = letters.where("raw is not null").withColumn("query", F.coalesce("query", F.lit("")))
+    once = named.groupBy("event_id", "query").agg(newest).select("event_id", "query", "newest.*").cache()
     try:
         old = _delivered(spark, storage, ledger)
-        new = once if old is None else once.join(old, "event_id", "left_anti")
+        new = once if old is None else _but(once, old)
         found, fresh = once.count(), new.count()
         if dry_run:
             return Replay(found, fresh, found - fresh, {})
@@ -56,7 +58,8 @@ def redeliver(
 
 
 def _note(spark: SparkSession, rows: Sequence[Any], ledger: str) -> None:
-    delivered = driver_rows(spark, [(row.event_id,) for row in rows], pa.schema([("event_id", pa.string())]))
+    taken = pa.schema([("event_id", pa.string()), ("query", pa.string())])
+    delivered = driver_rows(spark, [(row.event_id, row.query) for row in rows], taken)
     delivered.coalesce(1).write.parquet(join(ledger, f"delivered-{uuid.uuid4().hex}"))
 
 
@@ -64,4 +67,12 @@ def _delivered(spark: SparkSession, storage: Storage, ledger: str) -> DataFrame 
     notes = [e.uri for e in storage.list(ledger) if e.name.startswith("delivered-")]
     # A note that was cut off has no _SUCCESS, and says nothing.
     whole = [uri for uri in notes if storage.exists(join(uri, "_SUCCESS"))]
-    return spark.read.parquet(*whole).distinct() if whole else None
+    return spark.read.schema("event_id string, query string").parquet(*whole).distinct() if whole else None
+
+
+def _but(letters: DataFrame, delivered: DataFrame) -> DataFrame:
+    """The letters that were not delivered yet; a note of an earlier release names no query, and holds for all."""
+    same = (letters["event_id"] == delivered["event_id"]) & (
+        delivered["query"].isNull() | (letters["query"] == delivered["query"])
+    )
+    return letters.join(delivered, same, "left_anti")

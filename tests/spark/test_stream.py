@@ -23,11 +23,14 @@ from pipelines.redrive import AlreadyRuns, RedriveOptions, run_redrive
 from pipelines.settings import Settings
 from pipelines.stream import StreamSummary, run_stream
 from pipelines.stream_options import StreamOptions, UnfitOptions
+from serving.dead_letters import DeadLetterFolder, DeadLetterSink
 from serving.model_copies import IN_USE, PREFIX
 from serving.queries import Batch
+from serving.redrive import NoDeadLetters
 from serving.runtime.lease import CheckpointInUse, FileLock
 from serving.sources import BadSource, FileFormat
 from tests.leads import SMALL, small_leads
+from tests.scored import scored_rows
 from tests.served import served, write_files
 
 FILES, PER_FILE = 3, 30
@@ -312,3 +315,17 @@ def test_what_a_stream_refused_is_replayed_by_default_once_it_is_mended(spark, s
         run_redrive(spark, mended)
     assert run_redrive(spark, mended).replayed == 1
     assert run_to_end(spark, mended).rows == 1
+
+
+def test_letters_of_several_streams_are_replayed_by_the_query_that_is_named(spark, settings):
+    for query in ("q1", "q2"):
+        far = {"event_id": f"E-{query}", "raw": json.dumps({"LeadId": query, "Visits": 3}), "reason": "was bad"}
+        DeadLetterSink(DeadLetterFolder(Storage(spark), settings.dead_letters, query), query).write(
+            scored_rows(spark, far), 0
+        )
+    with pytest.raises(UnfitOptions, match=r"letters of several queries: q1, q2\. Name one"):
+        run_redrive(spark, settings)
+    with pytest.raises(NoDeadLetters, match="no letters of the query q3; there are those of q1, q2"):
+        run_redrive(spark, settings, RedriveOptions(query="q3"))
+    assert run_redrive(spark, settings, RedriveOptions(query="q1")).replayed == 1
+    assert run_redrive(spark, settings, RedriveOptions(query="all")).replayed == 1

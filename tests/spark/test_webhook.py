@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator
 
 import pytest
+from pyspark.sql import functions as F
 
 from features.storage import Storage
 from serving import redeliver as redeliver_module
@@ -181,6 +182,23 @@ def test_a_lead_with_two_letters_is_posted_once(spark, crm, again, open_sink):
     crm.seen.clear()
     assert again().found == 3
     assert [body["score"] for key, _, body in crm.seen if key == "e-0"] == [95.0]
+
+
+def test_a_lead_that_two_streams_could_not_deliver_is_posted_for_both(spark, crm, tmp_path, missed):
+    options, storage, crm.answers = WebhookOptions(url=crm.url, attempts=1), Storage(spark), {}
+    ledger, mine = str(tmp_path / "ledger"), missed()
+    other = mine.withColumn("query", F.lit("q-other"))
+    assert redeliver(mine, options, storage, ledger).replayed == 3
+    assert redeliver(other, options, storage, ledger).replayed == 3
+    assert redeliver(mine.union(other), options, storage, ledger).replayed == 0
+
+
+def test_what_an_earlier_release_noted_as_delivered_is_not_posted_again(spark, crm, again, tmp_path):
+    crm.answers = {}
+    spark.createDataFrame([("e-0",)], "event_id string").coalesce(1).write.parquet(
+        str(tmp_path / "ledger" / "delivered-before")
+    )
+    assert (again().replayed, crm.keys()) == (2, {"e-1": 1, "e-2": 1})
 
 
 def test_a_receiver_that_takes_nothing_is_not_asked_about_the_rest(crm, again, monkeypatch):
