@@ -68,9 +68,10 @@ class PostgresOptions(BaseModel, frozen=True, extra="forbid"):
 class PostgresSink:
     """Writes scored events and the newest score of every lead; idempotent by query id, batch number and event id.
 
-    An event is there once, however often it arrives. The newest score of a lead is that of its newest event (event
-    time, then position); a lead that was hot is also updated by events that are not. The rows of a micro-batch go
-    through the driver, one partition at a time.
+    An event is there once, however often it arrives, with its first score. A batch that is repeated adds what it did
+    not hold before: a version or a contract that was changed between the two may find other events good, or hot.
+    The newest score of a lead is that of its newest event (event time, then position); a lead that was hot is also
+    updated by events that are not. The rows of a micro-batch go through the driver, one partition at a time.
     """
 
     options: PostgresOptions
@@ -113,8 +114,7 @@ class PostgresSink:
     def _write(self, rows: DataFrame, number: int) -> int:
         connection, tables = self._open(), self.options.tables
         with connection.transaction():
-            if not tables.begin_batch(connection, self.query, number):
-                return 0
+            tables.begin_batch(connection, self.query, number)
             stage(connection)
             with connection.cursor() as cursor, cursor.copy("COPY incoming FROM STDIN") as copy:
                 for row in rows.toLocalIterator():

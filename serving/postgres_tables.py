@@ -99,10 +99,9 @@ class Tables(BaseModel, frozen=True, extra="forbid"):
         found = connection.execute(self._named(_NEWEST), {"query": query}).fetchone()
         return found[0] if found else None
 
-    def begin_batch(self, connection: psycopg.Connection, query: str, batch: int) -> bool:
-        """Enter a batch into the ledger; false where it is there already, with all that it wrote."""
-        entered = connection.execute(self._named(_LEDGER), {"query": query, "batch": batch})
-        return entered.rowcount == 1
+    def begin_batch(self, connection: psycopg.Connection, query: str, batch: int) -> None:
+        """Enter a batch into the ledger, where it may be already."""
+        connection.execute(self._named(_LEDGER), {"query": query, "batch": batch})
 
     def merge(self, connection: psycopg.Connection, hot: float, query: str, batch: int) -> int:
         """Move the staged rows into the tables; the number of new events."""
@@ -168,7 +167,7 @@ _DDL = (
 )
 _LEDGER = "INSERT INTO {ledger} (query_id, batch_id) VALUES (%(query)s, %(batch)s) ON CONFLICT DO NOTHING"
 _NEWEST = "SELECT max(batch_id) FROM {ledger} WHERE query_id = %(query)s"
-_LEDGER_ROWS = "UPDATE {ledger} SET events = %(rows)s WHERE query_id = %(query)s AND batch_id = %(batch)s"
+_LEDGER_ROWS = "UPDATE {ledger} SET events = events + %(rows)s WHERE query_id = %(query)s AND batch_id = %(batch)s"
 # Always in the order of the key, so that two scorers wait for one another instead of dead-locking.
 _EVENTS = """
     INSERT INTO {events} ({columns}, query_id, batch_id)

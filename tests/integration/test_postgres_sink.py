@@ -92,6 +92,17 @@ def test_a_repeated_batch_writes_nothing(spark, open_sink, tables, ask):
     assert ask(f"select batch_id, events from {tables.ledger}") == [(4, 2)]
 
 
+def test_a_repeated_batch_adds_what_became_good_or_hot_between_the_two(spark, open_sink, tables, ask):
+    first = {"event_id": "hot", "LeadId": "a", "score": 90.0}, {"event_id": "cold", "LeadId": "b", "score": 40.0}
+    open_sink(hot=70).write(scored_rows(spark, *first), 4)
+    again = {"event_id": "hot", "score": 20.0}, {"event_id": "cold", "score": 75.0}, {"event_id": "new", "score": 80.0}
+    leads = [{"LeadId": lead, **row} for lead, row in zip("abc", again, strict=True)]
+    assert open_sink(hot=70).write(scored_rows(spark, *leads), 4) == 2
+    assert ask(f"select event_id, score from {tables.events} order by 1") == [("cold", 75), ("hot", 90), ("new", 80)]
+    assert ask(f"select lead_id, score from {tables.scores} order by 1") == [("a", 90), ("b", 75), ("c", 80)]
+    assert ask(f"select batch_id, events from {tables.ledger}") == [(4, 3)]
+
+
 @pytest.mark.parametrize("position", [0, 7])
 def test_an_event_that_arrives_again_in_another_batch_is_there_once(spark, open_sink, tables, ask, position):
     sink = open_sink()
