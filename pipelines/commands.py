@@ -60,6 +60,7 @@ def run_command(function: Callable[..., Any]) -> None:
     except Exception as error:
         if not java_has_ended(error):
             raise
+        logging.disable()  # Py4J logs, by the root's logger too, what other threads still ask of it
         print(f"error: {JAVA_ENDED}", file=sys.stderr)
         sys.exit(1)
 

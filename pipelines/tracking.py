@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import reduce
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 import mlflow
 import mlflow.models.utils
@@ -50,23 +50,32 @@ def connect(settings: Settings) -> MlflowClient:
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     if not mlflow.is_tracking_uri_set():
         mlflow.set_tracking_uri(f"sqlite:///{HOME / 'mlflow.db'}")
-    uri = mlflow.get_tracking_uri()
+    uri = _without_login(mlflow.get_tracking_uri())
     if uri.startswith(("http://", "https://")):
         try:
             requests.get(f"{uri.rstrip('/')}/health", timeout=5)
         except requests.RequestException as error:
             raise TrackingUnreachable(
-                f"no MLflow tracking server answers at {_shown(uri)} ({type(error).__name__}). Start it, correct "
+                f"no MLflow tracking server answers at {uri} ({type(error).__name__}). Start it, correct "
                 "MLFLOW_TRACKING_URI, or unset it to use the embedded store."
             ) from None
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     return MlflowClient()
 
 
-def _shown(uri: str) -> str:
-    """An address without the user and password that it may carry."""
+def _without_login(uri: str) -> str:
+    """The tracking server's address; user and password that it carries go where MLflow looks for them.
+
+    MLflow prints the address at the end of a run, and errors of requests show it.
+    """
     parts = urlsplit(uri)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+    if parts.scheme not in ("http", "https") or parts.username is None:
+        return uri
+    os.environ["MLFLOW_TRACKING_USERNAME"] = unquote(parts.username)
+    os.environ["MLFLOW_TRACKING_PASSWORD"] = unquote(parts.password or "")
+    bare = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+    mlflow.set_tracking_uri(bare)
+    return bare
 
 
 @contextlib.contextmanager

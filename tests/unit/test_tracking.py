@@ -1,5 +1,8 @@
 """Runs that are tracked: what goes wrong in them is told, and models are logged without serving an example."""
 
+import os
+import re
+
 import mlflow
 import mlflow.models.utils as utils
 import pytest
@@ -7,7 +10,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from pipelines.settings import Settings
-from pipelines.tracking import _example_as_it_is, tracked_run
+from pipelines.tracking import TrackingUnreachable, _example_as_it_is, connect, tracked_run
 from serving.errors import ServingError
 
 
@@ -27,6 +30,23 @@ def test_what_a_run_fails_with_is_raised_though_mlflow_does_not_answer_any_more(
     try:
         with pytest.raises(ServingError, match="no route"):
             fail()
+    finally:
+        mlflow.set_tracking_uri(before)
+
+
+def test_a_login_in_the_tracking_address_goes_where_mlflow_looks_for_it_and_is_shown_nowhere(monkeypatch):
+    for name in ("USERNAME", "PASSWORD"):
+        monkeypatch.setenv(f"MLFLOW_TRACKING_{name}", "another")
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri("http://sales:s3cret%40word@127.0.0.1:9/ml")
+    try:
+        with pytest.raises(TrackingUnreachable, match=re.escape("at http://127.0.0.1:9/ml (ConnectionError)")):
+            connect(Settings())
+        assert mlflow.get_tracking_uri() == os.environ["MLFLOW_TRACKING_URI"] == "http://127.0.0.1:9/ml"
+        assert (os.environ["MLFLOW_TRACKING_USERNAME"], os.environ["MLFLOW_TRACKING_PASSWORD"]) == (
+            "sales",
+            "s3cret@word",
+        )
     finally:
         mlflow.set_tracking_uri(before)
 
