@@ -40,13 +40,20 @@ def probe(spark: SparkSession, model: PipelineModel, version: ResolvedVersion, c
 
 
 def refuse_other_columns(model: PipelineModel, version: ResolvedVersion, contract: Contract) -> None:
-    """UnfitVersion where a version reads a column that is no feature of the contract."""
-    known = {field.name for field in contract.features}
+    """UnfitVersion where a version reads a column that is no feature of the contract, or a number as words."""
+    known = {field.name: field for field in contract.features}
     foreign = [name for name in input_columns(model) if name not in known]
     if foreign:
         raise UnfitVersion(
             f"{_named(version)} takes {', '.join(foreign)}, which the contract {contract.name!r} does not have as a "
             f"feature. {_REMEDY}"
+        )
+    # Spark makes words of numbers and says nothing; each would be one that the model has not seen.
+    numbers = [name for name in _words(model) if name in known and known[name].kind is not Kind.CATEGORY]
+    if numbers:
+        raise UnfitVersion(
+            f"{_named(version)} takes {', '.join(numbers)} as words, which the contract {contract.name!r} has as "
+            f"numbers. {_REMEDY}"
         )
 
 

@@ -15,7 +15,9 @@ from pyspark.ml import Pipeline, PipelineModel
 from pyspark.ml.classification import RandomForestClassifier
 from pyspark.ml.feature import SQLTransformer
 from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
 
+from features.contract import Kind
 from features.stages import GRADE, ForestParams, encoder_stages, forest
 from pipelines.settings import Settings
 from pipelines.stream import run_stream
@@ -33,7 +35,7 @@ from tests.served import register_small, served, small_model, tear, write_files
 from tests.service_process import free_ports
 
 FILES, PER_FILE, WAIT_SECONDS = 3, 10, 120
-GOOD, CONSTANT, TORN, OTHER_COLUMNS, NO_NUMBERS, NO_GRADES = range(2, 8)
+GOOD, CONSTANT, TORN, OTHER_COLUMNS, NO_NUMBERS, NO_GRADES, WORDS = range(2, 9)
 VERSION = ResolvedVersion("m", 1, "run", {})
 
 
@@ -52,6 +54,16 @@ def model_of_other_columns(spark: SparkSession) -> PipelineModel:
     return Pipeline(stages=[*encoder_stages(other), forest(ForestParams(trees=2, depth=2), "Bought")]).fit(leads)
 
 
+def model_of_words(spark: SparkSession) -> PipelineModel:
+    """A forest for which Visits are words."""
+    as_word = {"kind": Kind.CATEGORY, "limits": None, "buckets": None}
+    fields = [
+        f.model_copy(update=as_word) if f.name == "Visits" else f for f in small_contract().feature_set("available")
+    ]
+    leads = small_leads(spark).withColumn("Visits", F.col("Visits").cast("int").cast("string"))
+    return Pipeline(stages=[*encoder_stages(fields), forest(ForestParams(trees=2, depth=2), "Bought")]).fit(leads)
+
+
 @pytest.fixture(scope="module")
 def model(spark: SparkSession) -> PipelineModel:
     return small_model(spark)
@@ -59,13 +71,14 @@ def model(spark: SparkSession) -> PipelineModel:
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory, spark: SparkSession, model: PipelineModel) -> Iterator[Settings]:
-    """Three files of leads and seven versions: two good ones, and one for each way to be of no use."""
+    """Three files of leads and eight versions: two good ones, and one for each way to be of no use."""
     folder = tmp_path_factory.mktemp("reload")
     no_numbers = SQLTransformer(statement="SELECT *, double('NaN') AS calibrated FROM __THIS__")
     failing = SQLTransformer(statement=f"SELECT *, string(raise_error('no cut')) AS {GRADE} FROM __THIS__")
     broken = [PipelineModel([*model.stages, stage]) for stage in (no_numbers, failing)]
     with served(spark, folder, model) as settings:
-        for other in (model, constant_model(spark), model, model_of_other_columns(spark), *broken):
+        bad = (constant_model(spark), model, model_of_other_columns(spark), *broken, model_of_words(spark))
+        for other in (model, *bad):
             register_small(spark, settings, settings.model_name, other)
         tear(settings, TORN)
         write_files(small_leads(spark, FILES * PER_FILE), Path(settings.stream), FILES)
@@ -171,6 +184,7 @@ def ready_once(port: int, holds: Callable[[int, dict], bool]) -> None:
         (OTHER_COLUMNS, "takes Visits2, Seconds2, City2"),
         (NO_NUMBERS, "gives nan as a probability"),
         (NO_GRADES, "fails on a lead: [USER_RAISED_EXCEPTION] no cut"),
+        (WORDS, "takes Visits as words, which the contract 'small-leads' has as numbers"),
     ],
 )
 def test_a_version_that_must_not_serve_is_refused_and_shown_and_the_last_one_goes_on(
