@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from functools import partial
 from types import FrameType
 from typing import Annotated, Any
 
@@ -23,6 +24,8 @@ from pipelines.stream_options import Connections, StreamOptions, check
 from pipelines.stream_plan import (
     StreamPlan,
     dead_letter_folder,
+    ids_of_topics,
+    missing_folder,
     places_of,
     refuse_missing_folder,
     refuse_unfit_topics,
@@ -170,9 +173,10 @@ def run_stream(
         recorded = {"source": places.source, "output": places.output, "checkpoint": places.checkpoint}
         with _lenient_run(settings, {**options.model_dump(mode="json"), **recorded}, journal, awaited) as run:
             refuse_missing_folder(spark, places, options)
-            refuse_unfit_topics(spark, options, connections)
+            refuse_unfit_topics(spark, options, connections, places)
             version = awaited(lambda: resolve(connect(settings), settings.model_name, options.version))
-            mlflow.set_tags({"model_name": version.name, "model_version": str(version.version)})
+            tags = {"model_name": version.name, "model_version": str(version.version)}
+            awaited(lambda: mlflow.set_tags(tags))
             for left in remove_abandoned(Storage(spark)):
                 journal.say("removed", abandoned=left)
             served = awaited(lambda: plan.ready(version), Away)
@@ -199,7 +203,8 @@ def _serve(
         watch = Watch(named, plan.ready, version, options.seconds("poll"), journal.say)
     with ExitStack() as held:
         right = held.enter_context(lease(storage, plan.places.checkpoint))
-        plan.open(bind(storage, plan.places, version.name, plan.dead_letters))
+        topics = ids_of_topics(plan.spark, options, plan.connections)
+        plan.open(bind(storage, plan.places, version.name, plan.dead_letters, topics))
         held.callback(plan.close)
         journal.about = {"query": plan.query, "model": version.name, "mode": str(options.mode)}
         journal.say("started", version=version.version, source=plan.places.source, sinks=options.sinks)
@@ -213,6 +218,7 @@ def _serve(
             status=metrics.status,
             metrics=metrics,
             drain=options.seconds("drain"),
+            missing=partial(missing_folder, plan.spark, plan.places, options),
         ).run(served)
 
 
@@ -255,6 +261,8 @@ def _lenient_run(
             os.environ["MLFLOW_RUN_ID"] = taken_over
         try:
             return held.enter_context(tracked_run(settings, "stream", params))
+        except TrackingUnreachable as error:
+            raise Away(one_line(error)) from error
         except MlflowException as error:
             if is_away(error):
                 raise Away(one_line(error)) from error

@@ -88,6 +88,15 @@ class StreamOptions(BaseModel, frozen=True, extra="forbid"):
         return [topic for topic in map(str.strip, self.source_topic.split(",")) if topic]
 
     @property
+    def offsets(self) -> dict[str, dict[int, int]]:
+        """Where `starting_offsets` names them by topic and partition; empty for a word, and for what is neither."""
+        try:
+            found = json.loads(self.starting_offsets)
+            return {topic: {int(p): int(offset) for p, offset in places.items()} for topic, places in found.items()}
+        except (ValueError, TypeError, AttributeError):
+            return {}
+
+    @property
     def dead_letter_topic(self) -> str:
         """The Kafka topic of refused events: the one named; in real-time mode, else, one named after `topic`."""
         if self.dead_letters.startswith(TOPIC):
@@ -220,20 +229,16 @@ def _passed_over(options: StreamOptions) -> list[str]:
     return [f"{name} is for {place}" for name, (place, there) in places.items() if options.gives(name) and not there]
 
 
-def _is_object(text: str) -> bool:
-    try:
-        return isinstance(json.loads(text), dict)
-    except ValueError:
-        return False
-
-
 def _topics(options: StreamOptions) -> list[str]:
     named = [*options.source_topics, *filter(None, (options.topic, options.dead_letter_topic))]
     wanted = {
         "source=kafka: names no topic": bool(options.source_topics) or not options.source.startswith(TOPIC),
         "dead_letters=kafka: names no topic": options.dead_letters != TOPIC,
         "starting_offsets must be earliest, latest, or Spark's JSON of offsets by topic and partition": (
-            options.starting_offsets in ("earliest", "latest") or _is_object(options.starting_offsets)
+            options.starting_offsets in ("earliest", "latest") or bool(options.offsets)
+        ),
+        "starting_offsets must name each topic of the source, and no other": (
+            not options.offsets or options.offsets.keys() == set(options.source_topics)
         ),
         "sink=kafka needs topic=TOPIC": bool(options.topic) or SinkName.KAFKA not in options.sinks,
         "source, topic and dead_letters must be different topics": len(named) == len(set(named)),

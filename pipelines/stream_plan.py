@@ -30,7 +30,7 @@ from serving.settled_plan import Plan, settled
 from serving.sinks import ConsoleSink, Sink
 from serving.sources import BadSource, FileOptions, SourceOptions, TopicOptions, arrivals, no_events
 from serving.tally import observed
-from serving.topics import partition_count
+from serving.topics import partition_count, topic_ids
 from serving.version_plan import version_plan
 from serving.webhook import WebhookSink
 
@@ -199,18 +199,26 @@ def session_settings(settings: Settings, options: StreamOptions) -> tuple[Settin
     return settings, uses_kafka(options)
 
 
-def refuse_unfit_topics(spark: SparkSession, options: StreamOptions, connections: Connections) -> None:
+def refuse_unfit_topics(spark: SparkSession, options: StreamOptions, connections: Connections, places: Places) -> None:
     """KafkaRefused where a topic that is read or written is not there, or Kafka refuses this client.
 
-    A topic of refused events that is missing would end the query at the first of them, days after the start. In
-    real-time mode, UnfitOptions where a local session has too few task slots.
+    A topic of refused events that is missing would end the query at the first of them, days after the start.
+    UnfitOptions where `starting_offsets` are not those of the topics' partitions, and in real-time mode where a local
+    session has too few task slots.
     """
     if not uses_kafka(options):
         return
     kafka = connections.kafka_options()
-    partitions = sum(partition_count(spark, kafka, topic) for topic in options.source_topics)
+    partitions = {topic: partition_count(spark, kafka, topic) for topic in options.source_topics}
+    begun = Storage(spark).list(join(places.checkpoint, "offsets"))
+    for topic, offsets in () if begun else options.offsets.items():
+        if offsets.keys() != set(range(partitions[topic])):
+            raise UnfitOptions(
+                f"starting_offsets must name each of the {partitions[topic]} partitions of {topic}, from 0 on, "
+                "and no other."
+            )
     if options.mode is Mode.REAL_TIME:
-        _refuse_few_slots(spark, options.source_topic, partitions)
+        _refuse_few_slots(spark, options.source_topic, sum(partitions.values()))
     for topic in filter(None, (options.topic, options.dead_letter_topic)):
         partition_count(spark, kafka, topic)
 
@@ -232,7 +240,19 @@ def _refuse_few_slots(spark: SparkSession, topics: str, partitions: int) -> None
         )
 
 
+def ids_of_topics(spark: SparkSession, options: StreamOptions, connections: Connections) -> dict[str, str]:
+    """Kafka's ids of the topics that are read, as a checkpoint remembers them."""
+    return topic_ids(spark, connections.kafka_options(), options.source_topics) if options.source_topics else {}
+
+
 def refuse_missing_folder(spark: SparkSession, places: Places, options: StreamOptions) -> None:
     """BadSource where the folder that files arrive in is not there."""
-    if not options.source_topic and not Storage(spark).is_folder(places.source):
+    if missing_folder(spark, places, options):
         raise BadSource(f"the source {places.source} is not a folder; name the folder that lead files arrive in.")
+
+
+def missing_folder(spark: SparkSession, places: Places, options: StreamOptions) -> str:
+    """What is wrong with the folder that files arrive in: it is not there; empty where it is, and for topics."""
+    if options.source_topic or Storage(spark).is_folder(places.source):
+        return ""
+    return f"the source {places.source} is gone: no file arrives until it is there again"

@@ -42,7 +42,7 @@ _REFUSALS = {
     "TopicAuthorizationException": "the user may not read or write the topic",
     "GroupAuthorizationException": "the user may not read as the consumer group (spark-kafka-source-*)",
     "UnknownTopicOrPartitionException": "there is no topic of that name; make it, or name another",
-    "not present in metadata": "a topic that is written is gone; make it again",
+    "not present in metadata": "a topic that is written is gone, or no broker answered for a minute",
     "InvalidTopicException": "a topic cannot have that name; name another",
     "Failed to create new KafkaAdminClient": "the address (LEADS_KAFKA) or what secures the connection is of no use",
 }

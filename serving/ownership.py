@@ -3,6 +3,7 @@
 import itertools
 import re
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,18 +77,22 @@ def read_marker(storage: Storage, folder: str, kind: str) -> dict[str, Any] | No
     return None
 
 
-def write_marker(storage: Storage, folder: str, kind: str, **content: str) -> None:
+def write_marker(storage: Storage, folder: str, kind: str, **content: Any) -> None:
     """Mark a folder as ours, whole or not at all."""
     storage.write_json(join(folder, MARKER), {"kind": kind, **content})
 
 
-def bind(storage: Storage, places: Places, model: str, dead_letters: str = "") -> str:
+def bind(
+    storage: Storage, places: Places, model: str, dead_letters: str = "", topics: Mapping[str, str] | None = None
+) -> str:
     """Tie checkpoint, source and output together, or find them tied; the query's short id.
 
     Nothing is written unless all three belong together. Entangled where one, or the folder of `dead_letters`, lies
     inside another, NotOurs where a folder holds something else, OtherQuery where the checkpoint was made for another
-    source or output, the output for another checkpoint, or one is gone.
+    source or output, the output for another checkpoint, or one is gone. `topics` are the ids of the source's topics
+    (serving.topics.topic_ids): OtherQuery where the checkpoint has read one of another id.
     """
+    topics = dict(topics or {})
     _refuse_entangled(places, dead_letters)
     known = read_marker(storage, places.checkpoint, CHECKPOINT)
     if known is None:
@@ -95,6 +100,11 @@ def bind(storage: Storage, places: Places, model: str, dead_letters: str = "") -
         known = {"id": uuid.uuid4().hex, "source": places.source, "output": places.output}
         write_marker(storage, places.checkpoint, CHECKPOINT, **known)
     _refuse_other(known, places)
+    read = known.get("topics", {})
+    _refuse_other_topics(read, topics, places)
+    if topics.keys() - read.keys():
+        known = {name: value for name, value in known.items() if name != "kind"} | {"topics": {**topics, **read}}
+        write_marker(storage, places.checkpoint, CHECKPOINT, **known)
     if places.output:
         _claim(storage, places, known["id"], model)
     return f"q{known['id'][:8]}"
@@ -151,6 +161,17 @@ def _refuse_other(known: dict[str, Any], places: Places) -> None:
                 f"{places.checkpoint} is the checkpoint of another query: its {what} is {found}, "
                 f"not {asked or 'the console'}. Name another checkpoint, or that {what}."
             )
+
+
+def _refuse_other_topics(known: Mapping[str, str], topics: Mapping[str, str], places: Places) -> None:
+    """Offsets of one topic mean other events in another of its name: those before them would never be read."""
+    others = [name for name, found in topics.items() if known.get(name, found) != found]
+    if others:
+        raise OtherQuery(
+            f"{places.checkpoint} has read another topic {', '.join(others)}: this one was made anew, or lies on "
+            "another Kafka cluster. Name the cluster that the checkpoint was made for (LEADS_KAFKA), or a new "
+            "checkpoint and a new output."
+        )
 
 
 def _claim(storage: Storage, places: Places, checkpoint_id: str, model: str) -> None:

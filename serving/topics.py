@@ -1,8 +1,14 @@
 """What a Kafka cluster tells of its topics before a stream begins."""
 
+from collections.abc import Iterable
+
+from py4j.protocol import Py4JError  # type: ignore[import-untyped]
 from pyspark.sql import SparkSession
 
+from features.storage import java_class
 from serving.kafka import KafkaOptions, KafkaRefused, refusal
+
+_ANSWER_SECONDS = 20
 
 
 def partition_count(spark: SparkSession, kafka: KafkaOptions, topic: str) -> int:
@@ -16,3 +22,21 @@ def partition_count(spark: SparkSession, kafka: KafkaOptions, topic: str) -> int
         if (refused := refusal(str(error))) is not None:
             raise refused from None
         raise
+
+
+def topic_ids(spark: SparkSession, kafka: KafkaOptions, topics: Iterable[str]) -> dict[str, str]:
+    """Kafka's own ids of topics: one that is made anew, or lies on another cluster, has another under the same name.
+
+    Without those of topics that Kafka does not describe to this client; brokers before 2.8 give all the same.
+    """
+    client = {name.removeprefix("kafka."): value for name, value in kafka.client().items()}
+    seconds = java_class(spark, "java.util.concurrent.TimeUnit").SECONDS
+    try:
+        admin = java_class(spark, "org.apache.kafka.clients.admin.Admin").create(client)
+        try:
+            told = admin.describeTopics(list(topics)).allTopicNames().get(_ANSWER_SECONDS, seconds)
+            return {str(name): str(told.get(name).topicId()) for name in told}
+        finally:
+            admin.close()
+    except Py4JError:
+        return {}

@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -38,9 +39,10 @@ class Journal:
         return cls(lambda line: print(line, file=getattr(sys, place), flush=True))
 
     def say(self, event: str, **fields: Any) -> None:
-        """Write one line."""
+        """Write one line; one that finds no room is lost, as scoring goes before its log."""
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        self.write(json.dumps({"time": now, "event": event, **self.about, **fields}, default=str))
+        with suppress(OSError):
+            self.write(json.dumps({"time": now, "event": event, **self.about, **fields}, default=str))
 
     def batch(self, done: Finished, version: int) -> None:
         """Write the line of a batch or an epoch."""

@@ -27,6 +27,7 @@ class Status:
     serving: bool = False
     refused: str = ""
     registry: str = ""
+    source: str = ""
     looked_at: float | None = None
     busy_since: float | None = None
     ended: bool = False
@@ -44,6 +45,8 @@ class Status:
             found.append("no version serves yet")
         if self.refused:
             found.append(f"degraded: version {self.version} keeps serving, because {self.refused}")
+        if self.source:
+            found.append(self.source)
         busy = time.monotonic() - self.busy_since if self.busy_since is not None else 0.0
         if busy > self.stuck_after:
             found.append(f"stuck: the batch in hand has run for {busy:.0f} s")

@@ -22,6 +22,22 @@ def test_the_same_places_make_the_same_query_again(spark, places):
     assert bind(Storage(spark), places, "m") == bind(Storage(spark), places, "m")
 
 
+def test_a_checkpoint_is_refused_to_a_topic_that_was_made_anew(spark, places):
+    query = bind(Storage(spark), places, "m", topics={"leads": "id-1", "more": "id-2"})
+    assert bind(Storage(spark), places, "m", topics={"leads": "id-1", "more": "id-2"}) == query
+    with pytest.raises(OtherQuery, match=r"has read another topic more: .*LEADS_KAFKA"):
+        bind(Storage(spark), places, "m", topics={"leads": "id-1", "more": "id-3"})
+
+
+def test_a_checkpoint_that_knows_no_topics_learns_them(spark, places):
+    query = bind(Storage(spark), places, "m")
+    assert bind(Storage(spark), places, "m", topics={"leads": "id-1"}) == query
+    with pytest.raises(OtherQuery, match="leads"):
+        bind(Storage(spark), places, "m", topics={"leads": "id-2"})
+    # Kafka may not tell them at another time.
+    assert bind(Storage(spark), places, "m") == query
+
+
 def test_a_full_output_folder_without_our_marker_is_not_written_to(spark, places):
     path_of(places.output).mkdir()
     (path_of(places.output) / "precious.txt").write_text("mine")

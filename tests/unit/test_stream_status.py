@@ -90,6 +90,13 @@ def test_a_stream_that_waits_for_leads_is_not_stuck(port, status):
     assert ask(port, "/readyz")[0] == 200
 
 
+def test_a_source_that_is_gone_makes_a_stream_unready_but_not_unhealthy(port, status):
+    status.source = "the source file:/in is gone"
+    assert ask(port, "/healthz")[0] == 200
+    code, body = ask(port, "/readyz")
+    assert (code, json.loads(body)["problems"]) == (503, ["the source file:/in is gone"])
+
+
 def test_a_query_that_has_ended_is_unhealthy(port, status):
     status.ended = True
     assert ask(port, "/healthz")[0] == 503
@@ -177,3 +184,10 @@ def test_lines_go_where_they_are_asked_to(capsys):
         Journal.to(place).say(f"to-{place}")
     out, err = capsys.readouterr()
     assert ("to-stdout" in out, "to-stderr" in err, "to-off" in out + err) == (True, True, False)
+
+
+def test_a_line_that_finds_no_room_ends_nothing():
+    def full(line: str) -> None:
+        raise OSError(28, "No space left on device")
+
+    assert Journal(full).say("started") is None
