@@ -38,7 +38,7 @@ class AlreadyRuns(ServingError):
     """Another redrive replays by the same ledger."""
 
 
-ALL = "all"
+ALL, NONE = "all", "none"
 
 
 class LetterKind(StrEnum):
@@ -72,7 +72,7 @@ def redrive(
     kind: Annotated[
         LetterKind, typer.Option(help="refused: to the stream; undelivered: to the webhook")
     ] = LetterKind.REFUSED,
-    query: Annotated[str, typer.Option(help="id of the stream's query whose letters these are, or all")] = "",
+    query: Annotated[str, typer.Option(help="whose letters: a query's id, none (real-time mode) or all")] = "",
 ) -> None:
     """Hand refused events that the contract accepts by now to the stream, or undelivered hot leads to the webhook."""
     settings, connections = Settings(), Connections()
@@ -149,9 +149,9 @@ def _of_query(letters: DataFrame, source: str, query: str) -> DataFrame:
     """The letters of a query, or of all; in real-time mode letters name none."""
     if query == ALL:
         return letters
-    of = F.coalesce("query", F.lit(""))
+    of = F.coalesce(F.nullif("query", F.lit("")), F.lit(NONE))
     found = sorted(row[0] for row in letters.select(of).distinct().collect())
-    named = ", ".join(name or "none (real-time mode)" for name in found)
+    named = ", ".join(found)
     if query and query not in found:
         raise NoDeadLetters(f"{source} holds no letters of the query {query}; there are those of {named or 'none'}.")
     if not query and len(found) > 1:

@@ -25,6 +25,7 @@ from pipelines.stream_plan import (
     StreamPlan,
     dead_letter_folder,
     ids_of_topics,
+    is_watched,
     missing_folder,
     places_of,
     refuse_missing_folder,
@@ -41,6 +42,7 @@ from serving.registry import ResolvedVersion, resolve
 from serving.runtime.endpoints import Endpoints
 from serving.runtime.journal import Journal, LogTo
 from serving.runtime.lease import lease
+from serving.runtime.source_watch import SourceWatch
 from serving.runtime.status import Metrics, Status
 from serving.runtime.supervisor import Supervisor, Totals
 from serving.runtime.watch import Answer, Served, Watch, await_registry
@@ -209,6 +211,9 @@ def _serve(
         journal.about = {"query": plan.query, "model": version.name, "mode": str(options.mode)}
         journal.say("started", version=version.version, source=plan.places.source, sinks=options.sinks)
         held.enter_context(watch or nullcontext())
+        if is_watched(plan.places):
+            missing = partial(missing_folder, plan.spark, plan.places, options)
+            held.enter_context(SourceWatch(missing, journal, metrics.status))
         return Supervisor(
             start=lambda ready: plan.start(ready, right.check, report),
             stop=plan.stop,
@@ -218,7 +223,6 @@ def _serve(
             status=metrics.status,
             metrics=metrics,
             drain=options.seconds("drain"),
-            missing=partial(missing_folder, plan.spark, plan.places, options),
         ).run(served)
 
 

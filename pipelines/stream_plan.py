@@ -256,3 +256,8 @@ def missing_folder(spark: SparkSession, places: Places, options: StreamOptions) 
     if options.source_topic or Storage(spark).is_folder(places.source):
         return ""
     return f"the source {places.source} is gone: no file arrives until it is there again"
+
+
+def is_watched(places: Places) -> bool:
+    """Whether the source is a folder that can go: on an object store an empty one is none, and nothing is wrong."""
+    return places.source.startswith(("file:", "hdfs:"))

@@ -56,7 +56,7 @@ def connect(settings: Settings) -> MlflowClient:
             requests.get(f"{uri.rstrip('/')}/health", timeout=5)
         except requests.RequestException as error:
             raise TrackingUnreachable(
-                f"no MLflow tracking server answers at {uri} ({type(error).__name__}). Start it, correct "
+                f"no MLflow tracking server answers at {_bare(uri)} ({type(error).__name__}). Start it, correct "
                 "MLFLOW_TRACKING_URI, or unset it to use the embedded store."
             ) from None
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
@@ -69,13 +69,21 @@ def _without_login(uri: str) -> str:
     MLflow prints the address at the end of a run, and errors of requests show it.
     """
     parts = urlsplit(uri)
-    if parts.scheme not in ("http", "https") or parts.username is None:
+    if parts.scheme not in ("http", "https") or "@" not in parts.netloc:
+        return uri
+    if not (parts.username and parts.password):  # MLflow knows no login of one part: it stays, and is not printed
+        os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
         return uri
     os.environ["MLFLOW_TRACKING_USERNAME"] = unquote(parts.username)
-    os.environ["MLFLOW_TRACKING_PASSWORD"] = unquote(parts.password or "")
-    bare = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
-    mlflow.set_tracking_uri(bare)
-    return bare
+    os.environ["MLFLOW_TRACKING_PASSWORD"] = unquote(parts.password)
+    mlflow.set_tracking_uri(_bare(uri))
+    return _bare(uri)
+
+
+def _bare(uri: str) -> str:
+    """An address without the login that it may carry."""
+    parts = urlsplit(uri)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 @contextlib.contextmanager

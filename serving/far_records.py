@@ -15,6 +15,8 @@ NAME = "FarRecords"
 # Table, scan and stream stay Spark's own, behind stand-ins that hand on every call; only the tasks' readers are made by
 # a factory of ours, which puts a step before the one that makes a row of a record.
 SOURCE = f"""
+import java.io.InterruptedIOException;
+import java.io.UncheckedIOException;
 import java.lang.reflect.Field;
 import java.lang.reflect.InvocationHandler;
 import java.lang.reflect.InvocationTargetException;
@@ -63,7 +65,11 @@ public class {NAME} {{
         if (name.equals("createReaderFactory")) return new Readers((PartitionReaderFactory) made);
         return STEPS.contains(name) ? of(made) : made;
       }} catch (InvocationTargetException thrown) {{
-        throw thrown.getCause();
+        Throwable cause = thrown.getCause();
+        if (cause instanceof RuntimeException || cause instanceof Error) throw cause;
+        // Scala declares nothing that it throws, and Java's Proxy would hide it; Spark knows this one for a stop.
+        if (cause instanceof InterruptedException) throw new UncheckedIOException(new InterruptedIOException());
+        throw new RuntimeException(cause.getMessage(), cause);
       }}
     }}
   }}

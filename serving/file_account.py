@@ -11,7 +11,6 @@ from urllib.parse import unquote
 from py4j.protocol import Py4JError  # type: ignore[import-untyped]
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
-from pyspark.sql import functions as F
 
 from features.contract import Contract
 from features.csv_rows import literal
@@ -19,7 +18,7 @@ from features.storage import Storage, java_class, join
 from serving.csv_source import MOST_CSV_BYTES
 from serving.errors import ServingError
 from serving.events import event_schema
-from serving.sources import MOST_LINE_BYTES, FileFormat, FileOptions, text_lines, text_reader
+from serving.sources import FileFormat, FileOptions, text_lines, text_reader
 from serving.tally import Tally
 
 
@@ -64,7 +63,7 @@ class FileAccount:
         if set(uris) - tally.origins:
             return False
         try:
-            return self._held(uris) == tally.rows and not any(self._has_room_for_a_long_line(uri) for uri in uris)
+            return self._held(uris) == tally.rows
         except (PySparkException, Py4JError):
             return False
 
@@ -77,18 +76,7 @@ class FileAccount:
             return self._unreadable(rows, _said(error))
         if rows != held:
             return self._less(uri, rows, held)
-        if self._has_room_for_a_long_line(uri) and self._passed_over(uri) >= MOST_LINE_BYTES:
-            return f"a line has {MOST_LINE_BYTES:,} bytes or more, and was passed over; write one event a line"
         return "" if held or self.source.format is FileFormat.PARQUET else self._of_none(uri)
-
-    def _has_room_for_a_long_line(self, uri: str) -> bool:
-        return self.source.format is FileFormat.JSON and self._storage.size(uri) >= MOST_LINE_BYTES
-
-    def _passed_over(self, uri: str) -> int:
-        """Bytes of a file that stand in no line that was read; below zero where it is compressed."""
-        lines = text_reader(self.spark.read, self.source.format).load(literal(uri))
-        read = lines.agg(F.sum(F.octet_length("value") + 1)).collect()[0][0] or 0
-        return self._storage.size(uri) - int(read)
 
     def _unreadable(self, rows: int, said: str) -> str:
         if self.source.format is FileFormat.PARQUET:

@@ -100,13 +100,12 @@ def bind(
         known = {"id": uuid.uuid4().hex, "source": places.source, "output": places.output}
         write_marker(storage, places.checkpoint, CHECKPOINT, **known)
     _refuse_other(known, places)
-    read = known.get("topics", {})
+    read = known.get("topics", {}) if storage.list(join(places.checkpoint, "sources")) else {}
     _refuse_other_topics(read, topics, places)
-    if topics.keys() - read.keys():
-        known = {name: value for name, value in known.items() if name != "kind"} | {"topics": {**topics, **read}}
-        write_marker(storage, places.checkpoint, CHECKPOINT, **known)
     if places.output:
         _claim(storage, places, known["id"], model)
+    if topics and known.get("topics") != (named := {**topics, **read}):
+        write_marker(storage, places.checkpoint, **{**known, "kind": CHECKPOINT, "topics": named})
     return f"q{known['id'][:8]}"
 
 

@@ -177,7 +177,8 @@ _EVENTS = """
 """
 # A lead that was hot and is no longer must not go on standing there as hot. An event that arrives again, further back
 # in its topic, has been scored: its first score stays here as it does among the events, and where a newer one has
-# taken its place, that stays. Of events that were not hot there is no record but the score that is held.
+# taken its place, that stays. Of events that were not hot there is no record but the score that is held; one that has
+# become hot since, by another version or contract, is entered among the events now, and so held as hot.
 _SCORES = """
     INSERT INTO {scores} AS held ({columns})
     SELECT DISTINCT ON (lead_id) {columns} FROM (
@@ -195,4 +196,5 @@ _SCORES = """
         scored_at = excluded.scored_at, label = excluded.label, reasons = excluded.reasons
     WHERE (excluded.event_time, excluded.position, excluded.event_id) > (held.event_time, held.position, held.event_id)
       AND excluded.event_id <> held.event_id
+       OR excluded.event_id = held.event_id AND excluded.score >= %(hot)s AND held.score < %(hot)s
 """

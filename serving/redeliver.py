@@ -25,20 +25,21 @@ def redeliver(
 ) -> Replay:
     """Post the undelivered letters (serving.dead_letters.DEAD_LETTER_COLUMNS) whose event no earlier run delivered.
 
-    Of an event with several letters of a query the newest is posted; another query may have another receiver. What was
-    taken is noted in the folder `ledger` after every 1,000 letters; a run that is killed posts at most those again,
-    under the same Idempotency-Key. Where none of such a thousand is taken the rest is left alone: the receiver is down.
-    A dry run posts nothing.
+    Of an event with several letters the newest is posted, and counts for the queries of all: another query may have
+    another receiver. What was taken is noted in the folder `ledger` after every 1,000 letters; a run that is killed
+    posts at most those again, under the same Idempotency-Key. Where none of such a thousand is taken the rest is left
+    alone: the receiver is down. A dry run posts nothing.
     """
     spark = letters.sparkSession
     time = F.date_format("event_time", "yyyy-MM-dd'T'HH:mm:ss.SSSSSSXXX").alias("event_time")
     newest = F.max_by(F.struct(time, "origin", F.col("raw").alias("body")), "failed_at").alias("newest")
     named = letters.where("raw is not null").withColumn("query", F.coalesce("query", F.lit("")))
-    once = named.groupBy("event_id", "query").agg(newest).select("event_id", "query", "newest.*").cache()
+    old = _delivered(spark, storage, ledger)
+    left = named if old is None else _but(named, old)
+    queries = F.collect_set("query").alias("queries")
+    new = left.groupBy("event_id").agg(newest, queries).select("event_id", "queries", "newest.*").cache()
     try:
-        old = _delivered(spark, storage, ledger)
-        new = once if old is None else _but(once, old)
-        found, fresh = once.count(), new.count()
+        found, fresh = named.select("event_id").distinct().count(), new.count()
         if dry_run:
             return Replay(found, fresh, found - fresh, {})
         taken, refused = 0, Counter[str]()
@@ -54,12 +55,12 @@ def redeliver(
             _note(spark, done, ledger)
         return Replay(found, taken, found - fresh, dict(refused.most_common()))
     finally:
-        once.unpersist()
+        new.unpersist()
 
 
 def _note(spark: SparkSession, rows: Sequence[Any], ledger: str) -> None:
     taken = pa.schema([("event_id", pa.string()), ("query", pa.string())])
-    delivered = driver_rows(spark, [(row.event_id, row.query) for row in rows], taken)
+    delivered = driver_rows(spark, [(row.event_id, query) for row in rows for query in row.queries], taken)
     delivered.coalesce(1).write.parquet(join(ledger, f"delivered-{uuid.uuid4().hex}"))
 
 

@@ -28,7 +28,6 @@ UNREADABLE = re.compile(r"\[(FAILED_READ_FILE[^\]]*)\] Encountered error while r
 NOT_UTF8 = "the event is not UTF-8"
 BINARY_FILE = "path string, modificationTime timestamp, length long, content binary"
 FILE_URI = "_metadata.file_path"
-MOST_LINE_BYTES = 16 << 20  # a whole export in one line would take many times its size, and end Java
 
 
 class BadSource(ServingError):
@@ -97,10 +96,8 @@ def file_arrivals(reader: Reader, source: FileOptions, contract: Contract) -> Da
 
 
 def text_reader(reader: Reader, form: FileFormat) -> Reader:
-    """A reader of files of JSON lines or CSV; it passes over a line of MOST_LINE_BYTES and more."""
-    if form is FileFormat.CSV:
-        return reader.schema(BINARY_FILE).format("binaryFile")
-    return reader.format("text").option("mapreduce.input.linerecordreader.line.maxlength", MOST_LINE_BYTES)
+    """A reader of files of JSON lines or CSV."""
+    return reader.schema(BINARY_FILE).format("binaryFile") if form is FileFormat.CSV else reader.format("text")
 
 
 def text_lines(files: DataFrame, form: FileFormat, contract: Contract) -> DataFrame:

@@ -9,6 +9,7 @@ from features.storage import java_class
 from serving.kafka import KafkaOptions, KafkaRefused, refusal
 
 _ANSWER_SECONDS = 20
+_NONE = "A" * 22  # Kafka's word for no id
 
 
 def partition_count(spark: SparkSession, kafka: KafkaOptions, topic: str) -> int:
@@ -27,7 +28,7 @@ def partition_count(spark: SparkSession, kafka: KafkaOptions, topic: str) -> int
 def topic_ids(spark: SparkSession, kafka: KafkaOptions, topics: Iterable[str]) -> dict[str, str]:
     """Kafka's own ids of topics: one that is made anew, or lies on another cluster, has another under the same name.
 
-    Without those of topics that Kafka does not describe to this client; brokers before 2.8 give all the same.
+    Without those that Kafka does not tell: brokers before 2.8 have none.
     """
     client = {name.removeprefix("kafka."): value for name, value in kafka.client().items()}
     seconds = java_class(spark, "java.util.concurrent.TimeUnit").SECONDS
@@ -35,7 +36,8 @@ def topic_ids(spark: SparkSession, kafka: KafkaOptions, topics: Iterable[str]) -
         admin = java_class(spark, "org.apache.kafka.clients.admin.Admin").create(client)
         try:
             told = admin.describeTopics(list(topics)).allTopicNames().get(_ANSWER_SECONDS, seconds)
-            return {str(name): str(told.get(name).topicId()) for name in told}
+            found = {str(name): str(told.get(name).topicId()) for name in told}
+            return {name: told_id for name, told_id in found.items() if told_id != _NONE}
         finally:
             admin.close()
     except Py4JError:

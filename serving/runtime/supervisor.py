@@ -14,7 +14,7 @@ from serving.runtime.progress import ProgressReader
 from serving.runtime.status import Metrics, Status
 from serving.runtime.watch import Served, Watch
 
-LOOK_SECONDS, SOURCE_SECONDS = 0.1, 10.0
+LOOK_SECONDS = 0.1
 
 
 @dataclass
@@ -43,9 +43,7 @@ class Supervisor:
     status: Status
     metrics: Metrics
     drain: float
-    missing: Callable[[], str] = lambda: ""  # what is wrong with the source: Spark goes on without its folder
     totals: Totals = field(default_factory=Totals)
-    _source_due: float = 0.0
 
     def run(self, first: Served[DataFrame]) -> Totals:
         """Serve until the query ends by itself or `stop` is set; what ends a query by a failure is raised.
@@ -107,21 +105,9 @@ class Supervisor:
             self.status.busy_since = None
         elif self.status.busy_since is None:
             self.status.busy_since = time.monotonic()
-        if time.monotonic() >= self._source_due:
-            self._note_source()
         if self.watch is not None:
             self._note_watch(self.watch)
         self.status.looked_at = time.monotonic()
-
-    def _note_source(self) -> None:
-        self._source_due = time.monotonic() + SOURCE_SECONDS
-        try:
-            missing = self.missing()
-        except Exception:  # a storage that does not answer says nothing of the folder
-            return
-        if missing != self.status.source:
-            self.journal.say("source", state="missing" if missing else "there", reason=missing)
-        self.status.source = missing
 
     def _note_watch(self, watch: Watch[DataFrame]) -> None:
         refused = watch.refused.reason if watch.refused else ""

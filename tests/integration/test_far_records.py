@@ -5,11 +5,13 @@ from datetime import UTC, datetime
 
 import pytest
 from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient
+from pyspark.errors import StreamingQueryException
 from pyspark.sql import SparkSession
 
 from serving.events import events
 from serving.far_records import with_far_records
-from serving.kafka import KafkaOptions
+from serving.kafka import KafkaOptions, refusal
 from serving.sources import TopicOptions, arrivals
 from tests.leads import small_contract
 
@@ -48,3 +50,16 @@ def test_a_record_of_any_time_is_an_event_of_the_day_it_is_read(spark, kafka, ti
 def test_a_stream_of_another_source_is_left_as_it_is(spark):
     rates = spark.readStream.format("rate").load()
     assert with_far_records(rates.select("value")).columns == ["value"]
+
+
+def test_what_kafka_refuses_while_a_query_runs_is_told_as_without_the_stand_ins(spark, kafka):
+    kafka.create_topic("going")
+    source = TopicOptions(kafka=KafkaOptions(bootstrap_servers=kafka.bootstrap), topics="going")
+    told = arrivals(spark, source, small_contract()).select("value")
+    query = told.writeStream.format("noop").trigger(processingTime="100 milliseconds").start()
+    query.processAllAvailable()
+    admin = AdminClient(kafka.client)
+    admin.delete_topics(["going"])["going"].result(60)
+    with pytest.raises(StreamingQueryException) as ended:
+        query.awaitTermination(120)
+    assert refusal(str(ended.value)) is not None

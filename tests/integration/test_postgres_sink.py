@@ -103,6 +103,16 @@ def test_a_repeated_batch_adds_what_became_good_or_hot_between_the_two(spark, op
     assert ask(f"select batch_id, events from {tables.ledger}") == [(4, 3)]
 
 
+def test_a_lead_whose_event_becomes_hot_in_a_repeat_is_hot(spark, open_sink, tables, ask):
+    sink = open_sink(hot=70)
+    sink.write(scored_rows(spark, {"event_id": "e", "LeadId": "a", "score": 90.0}), 3)
+    sink.write(scored_rows(spark, {"event_id": "f", "LeadId": "a", "score": 40.0, "position": 5}), 4)
+    assert ask(f"select event_id, score from {tables.scores}") == [("f", 40)]
+    sink.write(scored_rows(spark, {"event_id": "f", "LeadId": "a", "score": 75.0, "position": 5}), 4)
+    assert ask(f"select event_id, score from {tables.events} order by 1") == [("e", 90), ("f", 75)]
+    assert ask(f"select event_id, score from {tables.scores}") == [("f", 75)]
+
+
 @pytest.mark.parametrize("position", [0, 7])
 def test_an_event_that_arrives_again_in_another_batch_is_there_once(spark, open_sink, tables, ask, position):
     sink = open_sink()

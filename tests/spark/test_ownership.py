@@ -14,6 +14,11 @@ def places(tmp_path: Path) -> Places:
     return Places(*(f"file:{tmp_path}/{name}" for name in ("source", "output", "checkpoint")))
 
 
+def begin(places: Places) -> None:
+    """What Spark writes first, when a query starts."""
+    (path_of(places.checkpoint) / "sources" / "0").mkdir(parents=True)
+
+
 def path_of(uri: str) -> Path:
     return Path(uri.removeprefix("file:"))
 
@@ -23,7 +28,10 @@ def test_the_same_places_make_the_same_query_again(spark, places):
 
 
 def test_a_checkpoint_is_refused_to_a_topic_that_was_made_anew(spark, places):
+    bind(Storage(spark), places, "m", topics={"leads": "id-1", "more": "id-0"})
+    # No query has begun to read.
     query = bind(Storage(spark), places, "m", topics={"leads": "id-1", "more": "id-2"})
+    begin(places)
     assert bind(Storage(spark), places, "m", topics={"leads": "id-1", "more": "id-2"}) == query
     with pytest.raises(OtherQuery, match=r"has read another topic more: .*LEADS_KAFKA"):
         bind(Storage(spark), places, "m", topics={"leads": "id-1", "more": "id-3"})
@@ -31,6 +39,7 @@ def test_a_checkpoint_is_refused_to_a_topic_that_was_made_anew(spark, places):
 
 def test_a_checkpoint_that_knows_no_topics_learns_them(spark, places):
     query = bind(Storage(spark), places, "m")
+    begin(places)
     assert bind(Storage(spark), places, "m", topics={"leads": "id-1"}) == query
     with pytest.raises(OtherQuery, match="leads"):
         bind(Storage(spark), places, "m", topics={"leads": "id-2"})

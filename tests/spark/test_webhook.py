@@ -193,6 +193,15 @@ def test_a_lead_that_two_streams_could_not_deliver_is_posted_for_both(spark, crm
     assert redeliver(mine.union(other), options, storage, ledger).replayed == 0
 
 
+def test_a_lead_with_letters_of_two_streams_is_posted_once_for_both_where_both_are_named(spark, crm, tmp_path, missed):
+    options, storage, crm.answers = WebhookOptions(url=crm.url, attempts=1), Storage(spark), {}
+    ledger, mine = str(tmp_path / "ledger"), missed()
+    other = mine.withColumn("query", F.lit("q-other"))
+    assert redeliver(mine.union(other), options, storage, ledger).replayed == 3
+    assert crm.keys() == {f"e-{i}": 1 for i in range(3)}
+    assert redeliver(other, options, storage, ledger).replayed == 0
+
+
 def test_what_an_earlier_release_noted_as_delivered_is_not_posted_again(spark, crm, again, tmp_path):
     crm.answers = {}
     spark.createDataFrame([("e-0",)], "event_id string").coalesce(1).write.parquet(

@@ -9,6 +9,7 @@ import pytest
 from serving.runtime.endpoints import Endpoints, PortTaken
 from serving.runtime.journal import Journal, LogTo
 from serving.runtime.progress import finished
+from serving.runtime.source_watch import SourceWatch
 from serving.runtime.status import Metrics, Status
 from tests.endpoints import ask
 
@@ -191,3 +192,31 @@ def test_a_line_that_finds_no_room_ends_nothing():
         raise OSError(28, "No space left on device")
 
     assert Journal(full).say("started") is None
+
+
+def test_a_source_that_goes_and_comes_back_is_told_once_each(status):
+    answers = iter(["", "it is gone", "it is gone", OSError("no answer"), ""])
+    lines: list[str] = []
+
+    def missing() -> str:
+        found = next(answers)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    watch = SourceWatch(missing, Journal(lines.append), status)
+    seen = []
+    for _ in range(5):
+        watch.look()
+        seen.append(status.source)
+    told = [(line["event"], line["state"], line["reason"]) for line in map(json.loads, lines)]
+    assert told == [("source", "missing", "it is gone"), ("source", "there", "")]
+    assert seen == ["", "it is gone", "it is gone", "it is gone", ""]
+
+
+def test_a_source_is_looked_for_again_and_again(status):
+    with SourceWatch(lambda: "it is gone", Journal(lambda line: None), status, every=0.01):
+        end = time.monotonic() + 30
+        while not status.source and time.monotonic() < end:
+            time.sleep(0.01)
+    assert status.source == "it is gone"

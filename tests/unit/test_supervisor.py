@@ -1,6 +1,5 @@
 """When a stream ends: a stop waits for the batch in hand, for as long as `drain` says, and a second signal does not."""
 
-import json
 import signal
 import threading
 from types import SimpleNamespace
@@ -126,23 +125,3 @@ def test_a_signal_asks_to_stop_and_a_second_one_does_what_it_did_before(number, 
     finally:
         signal.signal(number, before)
     assert "stopping at the end of this micro-batch" in capfd.readouterr().err
-
-
-def test_a_source_that_goes_and_comes_back_is_told_once_each(monkeypatch):
-    monkeypatch.setattr("serving.runtime.supervisor.SOURCE_SECONDS", 0)
-    answers = iter(["", "it is gone", "it is gone", OSError("no answer"), ""])
-    lines: list[dict] = []
-
-    def missing() -> str:
-        found = next(answers, "")
-        if isinstance(found, Exception):
-            raise found
-        return found
-
-    query, stop = Query(looks=8), threading.Event()
-    stop.set()
-    watched = supervisor(lambda served: query, stop=stop, missing=missing)
-    watched.journal = Journal(lambda line: lines.append(json.loads(line)))
-    watched.run(FIRST)
-    assert [(line["state"], line["reason"]) for line in lines] == [("missing", "it is gone"), ("there", "")]
-    assert watched.status.source == ""

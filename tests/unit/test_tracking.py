@@ -51,6 +51,22 @@ def test_a_login_in_the_tracking_address_goes_where_mlflow_looks_for_it_and_is_s
         mlflow.set_tracking_uri(before)
 
 
+def test_a_login_of_one_part_in_the_tracking_address_stays_there_and_is_not_shown(monkeypatch):
+    monkeypatch.delenv("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", raising=False)
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "another")
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri("http://s3cret-token:@127.0.0.1:9")
+    try:
+        with pytest.raises(TrackingUnreachable) as refused:
+            connect(Settings())
+        assert "s3cret" not in str(refused.value)
+        assert mlflow.get_tracking_uri() == "http://s3cret-token:@127.0.0.1:9"
+        assert os.environ["MLFLOW_TRACKING_USERNAME"] == "another"
+        assert os.environ.pop("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT") == "true"
+    finally:
+        mlflow.set_tracking_uri(before)
+
+
 def test_an_example_is_not_served_while_a_model_is_logged_and_is_again_after_it():
     before = utils._validate_serving_input
     with _example_as_it_is():
