@@ -18,7 +18,15 @@ from features.storage import Storage, java_class, join
 from serving.csv_source import MOST_CSV_BYTES
 from serving.errors import ServingError
 from serving.events import event_schema
-from serving.sources import FileFormat, FileOptions, text_lines, text_reader
+from serving.sources import (
+    MOST_JSON_BYTES,
+    MOST_PACKED_BYTES,
+    PACKED,
+    FileFormat,
+    FileOptions,
+    text_lines,
+    text_reader,
+)
 from serving.tally import Tally
 
 
@@ -100,6 +108,11 @@ class FileAccount:
                 f"the file has {size:,} bytes; a CSV file of a stream may have {MOST_CSV_BYTES:,}. "
                 "Split it, or write Parquet or JSON lines"
             )
+        packed = re.search(PACKED, uri) is not None
+        most = MOST_PACKED_BYTES if packed else MOST_JSON_BYTES
+        if self.source.format is FileFormat.JSON and size > most:
+            kind = "a compressed JSON file" if packed else "a JSON file"
+            return f"the file has {size:,} bytes; {kind} of a stream may have {most:,}. Split it, or write Parquet"
         return "the file holds no event"
 
     def _held(self, uris: Sequence[str]) -> int:

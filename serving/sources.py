@@ -28,6 +28,10 @@ UNREADABLE = re.compile(r"\[(FAILED_READ_FILE[^\]]*)\] Encountered error while r
 NOT_UTF8 = "the event is not UTF-8"
 BINARY_FILE = "path string, modificationTime timestamp, length long, content binary"
 FILE_URI = "_metadata.file_path"
+# A whole export in one line would end Java, at every start again: an event takes some 25 times its size in memory, and
+# a line that is read some four times. Of a file and, as JSON is packed to a sixteenth, of one that is compressed.
+MOST_EVENT_BYTES, MOST_JSON_BYTES, MOST_PACKED_BYTES = 8 << 20, 128 << 20, 8 << 20
+PACKED = r"\.(gz|bz2|zst|lz4|snappy|deflate)$"
 
 
 class BadSource(ServingError):
@@ -90,9 +94,14 @@ def file_arrivals(reader: Reader, source: FileOptions, contract: Contract) -> Da
     files = text_reader(reader, source.format).load(source.folder)
     if source.format is FileFormat.CSV:
         return csv_arrivals(csv_lines(files, contract), contract)
-    fault = F.when(~F.is_valid_utf8("value"), NOT_UTF8)
+    size, said = F.octet_length("value"), f" bytes, at most {MOST_EVENT_BYTES:,}"
+    too_long = F.concat(F.lit("the event is too long: "), F.format_number(size, 0), F.lit(said))
+    fault = F.when(size > MOST_EVENT_BYTES, too_long).when(~F.is_valid_utf8("value"), NOT_UTF8)
+    text = F.when(size <= MOST_EVENT_BYTES, F.make_valid_utf8("value"))
     # Blank lines count as lines.
-    return files.select(*_of_file(F.make_valid_utf8("value"), fault, _line())).where(_not_blank())
+    return (
+        files.where(_is_of_json()).select(*_of_file(text, fault, _line())).where(F.coalesce(_not_blank(), F.lit(True)))
+    )
 
 
 def text_reader(reader: Reader, form: FileFormat) -> Reader:
@@ -102,7 +111,14 @@ def text_reader(reader: Reader, form: FileFormat) -> Reader:
 
 def text_lines(files: DataFrame, form: FileFormat, contract: Contract) -> DataFrame:
     """What `text_reader` loads, as one row for each event."""
-    return csv_lines(files, contract) if form is FileFormat.CSV else files.where(_not_blank())
+    return csv_lines(files, contract) if form is FileFormat.CSV else files.where(_is_of_json() & _not_blank())
+
+
+def _is_of_json() -> Column:
+    """Whether a file is within the limit; Spark asks that of its listing, and reads no other."""
+    packed = F.col("_metadata.file_name").rlike(PACKED)
+    limit = F.when(packed, MOST_PACKED_BYTES).otherwise(MOST_JSON_BYTES)
+    return F.col("_metadata.file_size") <= limit
 
 
 def _not_blank() -> Column:

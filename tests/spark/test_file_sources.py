@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import random
 import re
 import shutil
 from pathlib import Path
@@ -177,6 +178,40 @@ def test_a_csv_file_beyond_the_limit_is_named_and_not_read(spark, run, tmp_path)
     run("csv")
     assert [r.LeadId for r in scores(spark, tmp_path)] == ["a"]
     assert letters(spark, tmp_path)["long.csv"].startswith("the file has 33,554,440 bytes; a CSV file")
+
+
+LEAD = json.dumps({"LeadId": "a", "Visits": 3}).encode()
+BEYOND = {
+    "long.json": (LEAD + b" " * 1000 + b"x", "a JSON file of a stream may have 1,000"),
+    "long.json.gz": (
+        gzip.compress(random.Random(0).randbytes(600), 0),
+        "a compressed JSON file of a stream may have 500",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BEYOND)
+def test_a_json_file_beyond_the_limit_is_named_and_not_read(spark, run, tmp_path, monkeypatch, name):
+    for room in ("sources", "file_account"):
+        monkeypatch.setattr(f"serving.{room}.MOST_JSON_BYTES", 1000)
+        monkeypatch.setattr(f"serving.{room}.MOST_PACKED_BYTES", 500)
+    long, said = BEYOND[name]
+    fill(tmp_path / "in", {name: long, "a.json": LEAD, "b.json.gz": gzip.compress(LEAD)})
+    run("json")
+    assert len(scores(spark, tmp_path)) == 2
+    # Were it read, its one line would be an event that is refused.
+    assert letters(spark, tmp_path) == {name: f"the file has {len(long):,} bytes; {said}. Split it, or write Parquet"}
+
+
+def test_a_line_of_json_beyond_the_limit_is_named_and_not_parsed(spark, run, tmp_path, monkeypatch):
+    monkeypatch.setattr("serving.sources.MOST_EVENT_BYTES", 1000)
+    long = json.dumps({"LeadId": "long", "City": "x" * 2000}).encode()
+    fill(tmp_path / "in", {"a.json": b"\n".join([LEAD, b"", long, LEAD])})
+    run("json")
+    assert len(scores(spark, tmp_path)) == 2
+    (letter,) = spark.read.parquet(str(tmp_path / "dead")).collect()
+    assert (letter.kind, letter.raw, letter.position) == ("refused", None, 2)
+    assert letter.reason == f"the event is too long: {len(long):,} bytes, at most 1,000"
 
 
 def test_a_line_of_csv_is_parsed_once_and_carries_no_other_line(spark, tmp_path):
