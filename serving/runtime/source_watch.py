@@ -1,18 +1,17 @@
 """Looks whether the folder that files arrive in is still there: Spark goes on without it, and says nothing."""
 
-import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Self
+from dataclasses import dataclass
 
 from serving.runtime.journal import Journal
+from serving.runtime.lookout import Lookout
 from serving.runtime.status import Status
 
-EVERY_SECONDS, ENDING_SECONDS = 10.0, 5.0
+EVERY_SECONDS = 10.0
 
 
 @dataclass
-class SourceWatch:
+class SourceWatch(Lookout):
     """Asks `missing` every ten seconds, on a thread of its own: a storage that does not answer holds up nothing else.
 
     `missing` says what is wrong with the source, or nothing (""). A change stands in the log and in `status`.
@@ -22,18 +21,6 @@ class SourceWatch:
     journal: Journal
     status: Status
     every: float = EVERY_SECONDS
-    _ending: threading.Event = field(default_factory=threading.Event)
-    _thread: threading.Thread | None = None
-
-    def __enter__(self) -> Self:
-        self._thread = threading.Thread(target=self._keep_looking, name="source-watch", daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ending.set()
-        if self._thread is not None:
-            self._thread.join(ENDING_SECONDS)
 
     def look(self) -> None:
         """Ask once; raises nothing."""
@@ -44,7 +31,3 @@ class SourceWatch:
         if missing != self.status.source:
             self.journal.say("source", state="missing" if missing else "there", reason=missing)
         self.status.source = missing
-
-    def _keep_looking(self) -> None:
-        while not self._ending.wait(self.every):
-            self.look()

@@ -4,14 +4,14 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Generic, Self, TypeVar
+from typing import Generic, TypeVar
 
 from serving.errors import Away, ServingError, StopAsked, one_line
 from serving.registry import NoSuchAlias, NoSuchModel, NoSuchVersion, ResolvedVersion
+from serving.runtime.lookout import Lookout
 
 FIRST_WAIT_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 15.0
 RETRY_REFUSED_SECONDS, LONGEST_RETRY_SECONDS = 60.0, 900.0
-ENDING_SECONDS = 5.0
 # What serves: a query's plan, or a scorer.
 Work = TypeVar("Work")
 
@@ -79,7 +79,7 @@ def await_registry(
 
 
 @dataclass
-class Watch(Generic[Work]):
+class Watch(Lookout, Generic[Work]):
     """Asks every `every` seconds which version an alias names; a new one is made ready on the watching thread.
 
     `ready` loads and probes a version, and raises where it must not serve. That version is
@@ -99,18 +99,6 @@ class Watch(Generic[Work]):
     retry_after: float = RETRY_REFUSED_SECONDS
     _found: Served[Work] | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
-    _ending: threading.Event = field(default_factory=threading.Event)
-    _thread: threading.Thread | None = None
-
-    def __enter__(self) -> Self:
-        self._thread = threading.Thread(target=self._keep_looking, name="watch", daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ending.set()
-        if self._thread is not None:
-            self._thread.join(ENDING_SECONDS)
 
     def found(self) -> bool:
         """Whether a new version is ready."""
@@ -130,16 +118,13 @@ class Watch(Generic[Work]):
             named = self.resolve()
         except (NoSuchModel, NoSuchAlias, NoSuchVersion) as error:
             self._reached()
-            self._forget()
+            with self._lock:
+                self._found = None  # and was not taken yet
             self._refuse(0, error)
         except Exception as error:  # MLflow, requests, SQLAlchemy and the network each raise their own
             self._unanswered(error)
         else:
             self._consider(named)
-
-    def _keep_looking(self) -> None:
-        while not self._ending.wait(self.every):
-            self.look()
 
     def _unanswered(self, error: Exception) -> None:
         if not self.unreachable:
@@ -156,13 +141,12 @@ class Watch(Generic[Work]):
             if self._found is not None and self._found.version.version != named.version:
                 self._found = None  # promoted away before it was taken
             known = self._found is not None or named.version == self.serving.version
-        if known:
-            self._reached()
-            self.refused = None
-        elif self.refused is None or self.refused.is_due(named.version):
+        if not known and (self.refused is None or self.refused.is_due(named.version)):
             self._make_ready(named)
-        else:
-            self._reached()
+            return
+        self._reached()
+        if known:
+            self.refused = None
 
     def _make_ready(self, named: ResolvedVersion) -> None:
         try:
@@ -187,11 +171,6 @@ class Watch(Generic[Work]):
             return False
         except Exception:  # as in look
             return True
-
-    def _forget(self) -> None:
-        """Let go of a version that is ready and was not taken yet."""
-        with self._lock:
-            self._found = None
 
     def _refuse(self, version: int, error: Exception) -> None:
         before = self.refused if self.refused and self.refused.version == version else None
