@@ -129,10 +129,10 @@ class Connections(BaseSettings):
     kafka: str = Field("", description="Kafka's bootstrap servers: host:port,host:port")
     kafka_protocol: Protocol = Field(Protocol.PLAINTEXT, description="PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL")
     kafka_mechanism: Mechanism = Field(Mechanism.SCRAM_SHA_512, description="PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512")
-    kafka_truststore: str = Field("", description="file of the CA's certificates")
+    kafka_truststore: str = Field("", description="file of the CA's certificates: .pem, .jks or .p12")
     kafka_truststore_secured: bool = Field(False, description="its password is in KAFKA_TRUSTSTORE_PASSWORD")
-    kafka_keystore: str = Field("", description="file of the client's certificate and key")
-    kafka_keystore_secured: bool = Field(True, description="its password is in KAFKA_KEYSTORE_PASSWORD")
+    kafka_keystore: str = Field("", description="file of the client's certificate and key: .pem, .jks or .p12")
+    kafka_keystore_secured: bool = Field(True, description="its, or its key's, password is in KAFKA_KEYSTORE_PASSWORD")
     postgres_dsn: str = Field("", description="postgresql://user@host:port/database?sslmode=..., no password")
     webhook_url: str = Field("", description="address that hot leads are posted to")
 

@@ -12,6 +12,7 @@ from pyspark.sql import functions as F
 from serving.errors import ServingError
 
 USER_VARIABLE, PASSWORD_VARIABLE = "KAFKA_USERNAME", "KAFKA_PASSWORD"
+TRUSTSTORE_VARIABLE, KEYSTORE_VARIABLE = "KAFKA_TRUSTSTORE_PASSWORD", "KAFKA_KEYSTORE_PASSWORD"
 _PROVIDERS = {
     "config.providers": "env",
     "config.providers.env.class": "org.apache.kafka.common.config.provider.EnvVarConfigProvider",
@@ -38,13 +39,16 @@ class Mechanism(StrEnum):
 # What Kafka's client says where another try would be answered in the same way, and what to look at.
 _REFUSALS = {
     "SaslAuthenticationException": f"user and password ({USER_VARIABLE}, {PASSWORD_VARIABLE}) were refused",
-    "SslAuthenticationException": "TLS failed: see LEADS_KAFKA_PROTOCOL and the truststore (LEADS_KAFKA_TRUSTSTORE)",
+    "SslAuthenticationException": "TLS failed: see LEADS_KAFKA_PROTOCOL, the CA's certificates "
+    "(LEADS_KAFKA_TRUSTSTORE) and, where the cluster asks for one, the client's own (LEADS_KAFKA_KEYSTORE)",
     "TopicAuthorizationException": "the user may not read or write the topic",
     "GroupAuthorizationException": "the user may not read as the consumer group (spark-kafka-source-*)",
     "UnknownTopicOrPartitionException": "there is no topic of that name; make it, or name another",
     "not present in metadata": "a topic that is written is gone, or no broker answered for a minute",
     "InvalidTopicException": "a topic cannot have that name; name another",
-    "Failed to create new KafkaAdminClient": "the address (LEADS_KAFKA) or what secures the connection is of no use",
+    "Failed to create new KafkaAdminClient": "the address (LEADS_KAFKA), a file of certificates "
+    "(LEADS_KAFKA_TRUSTSTORE, LEADS_KAFKA_KEYSTORE) or its password "
+    f"({TRUSTSTORE_VARIABLE}, {KEYSTORE_VARIABLE}) is of no use",
 }
 # Sources that Spark writes by its first interface, where no observation of what is written is ever reported.
 _FIRST_INTERFACE = "spark.sql.sources.useV1SourceList"
@@ -102,17 +106,27 @@ class KafkaOptions(BaseModel, frozen=True, extra="forbid"):
     sasl_mechanism: Mechanism = Field(Mechanism.SCRAM_SHA_512, description="PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512")
     truststore: str = Field("", description="file of the CA's certificates: .pem, .jks or .p12; empty: Java's own")
     truststore_secured: bool = Field(False, description="the truststore has a password: KAFKA_TRUSTSTORE_PASSWORD")
-    keystore: str = Field("", description="file of the client's own certificate and key, for mutual TLS")
-    keystore_secured: bool = Field(True, description="the keystore has a password: KAFKA_KEYSTORE_PASSWORD")
+    keystore: str = Field("", description="the client's own certificate and key: .pem, .jks or .p12")
+    keystore_secured: bool = Field(
+        True, description="the keystore, or the key in a .pem, has a password: KAFKA_KEYSTORE_PASSWORD"
+    )
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         if not self.security_protocol.endswith("SSL") and (self.truststore or self.keystore):
             raise ValueError(f"truststore and keystore need TLS; security_protocol is {self.security_protocol}")
+        if self.truststore_secured and _store_type(self.truststore) == "PEM":
+            raise ValueError("a truststore of text (.pem) has no password: truststore_secured is for .jks and .p12")
         return self
 
     def check_login(self, environment: Mapping[str, str]) -> None:
-        """UnfitLogin where user or password are not in the environment, or cannot stand between quotes; never shown."""
+        """UnfitLogin where a secret is not in the environment, or user or password cannot stand between quotes."""
+        for _, _, variable in self._stores():
+            if variable and not environment.get(variable):
+                raise UnfitLogin(
+                    f"A file of certificates for Kafka has a password, and {variable} is not set; set it, or "
+                    f"LEADS_{variable.replace('PASSWORD', 'SECURED')}=false for a file without one."
+                )
         if not self.security_protocol.startswith("SASL"):
             return
         for name in (USER_VARIABLE, PASSWORD_VARIABLE):
@@ -135,15 +149,21 @@ class KafkaOptions(BaseModel, frozen=True, extra="forbid"):
         found |= _PROVIDERS
         if self.security_protocol.startswith("SASL"):
             found |= {"sasl.mechanism": str(self.sasl_mechanism), "sasl.jaas.config": _jaas(self.sasl_mechanism)}
-        for name, path, secured in (
-            ("truststore", self.truststore, self.truststore_secured),
-            ("keystore", self.keystore, self.keystore_secured),
-        ):
-            if path:
-                found |= {f"ssl.{name}.location": path, f"ssl.{name}.type": _store_type(path)}
-            if path and secured:
-                found[f"ssl.{name}.password"] = f"${{env:KAFKA_{name.upper()}_PASSWORD}}"
+        for store, path, variable in self._stores():
+            kind = _store_type(path)
+            found |= {f"ssl.{store}.location": path, f"ssl.{store}.type": kind}
+            if variable:
+                # A file of text has no password of its own; the key in it may have one.
+                found["ssl.key.password" if kind == "PEM" else f"ssl.{store}.password"] = f"${{env:{variable}}}"
         return found
+
+    def _stores(self) -> list[tuple[str, str, str]]:
+        """Kind, path and variable of the password, "" for none, of each file of certificates that there is."""
+        found = [
+            ("truststore", self.truststore, TRUSTSTORE_VARIABLE if self.truststore_secured else ""),
+            ("keystore", self.keystore, KEYSTORE_VARIABLE if self.keystore_secured else ""),
+        ]
+        return [store for store in found if store[1]]
 
 
 def send(rows: DataFrame, kafka: KafkaOptions, topic: str = "") -> None:

@@ -8,7 +8,7 @@ from tests.services import KafkaBroker, PostgresServer, find_java
 
 
 class SecuredBroker(KafkaBroker):
-    """A Kafka node that speaks TLS alone and asks for user and password (SCRAM-SHA-512); its certificate is its own."""
+    """A Kafka node that speaks TLS alone, and asks for a certificate, a user and a password (SCRAM-SHA-512)."""
 
     user = "scorer"
 
@@ -16,28 +16,39 @@ class SecuredBroker(KafkaBroker):
         super().__init__(folder)
         self._password = password
         self._keystore, self.certificate = folder / "broker.p12", folder / "broker.pem"
+        self._client_keystore, self._known = folder / "client.p12", folder / "known.pem"
 
     @property
     def client(self) -> dict[str, str]:
         """What a client of librdkafka needs to reach it."""
         login = {"sasl.username": self.user, "sasl.password": self._password, "sasl.mechanism": "SCRAM-SHA-512"}
-        return super().client | {"security.protocol": "SASL_SSL", "ssl.ca.location": str(self.certificate)} | login
+        own = {"ssl.keystore.location": str(self._client_keystore), "ssl.keystore.password": self._password}
+        secured = {"security.protocol": "SASL_SSL", "ssl.ca.location": str(self.certificate)}
+        return super().client | secured | own | login
 
     @property
     def environment(self) -> dict[str, str]:
         """What the stream needs in its environment to reach it; the password among it."""
         secured = {"LEADS_KAFKA_PROTOCOL": "SASL_SSL", "LEADS_KAFKA_TRUSTSTORE": str(self.certificate)}
-        return super().environment | secured | {"KAFKA_USERNAME": self.user, "KAFKA_PASSWORD": self._password}
+        own = {"LEADS_KAFKA_KEYSTORE": str(self._client_keystore), "KAFKA_KEYSTORE_PASSWORD": self._password}
+        return super().environment | secured | own | {"KAFKA_USERNAME": self.user, "KAFKA_PASSWORD": self._password}
 
     def prepare(self) -> None:
-        """Make its key and certificate too."""
-        if not self._keystore.exists():
-            tool = [str(Path(find_java()).with_name("keytool")), "-keystore", str(self._keystore)]
-            tool += ["-storetype", "PKCS12", "-storepass", self._password, "-alias", "broker"]
-            made = ["-genkeypair", "-keyalg", "RSA", "-dname", f"CN={HOST}", "-ext", f"san=ip:{HOST}", "-validity", "9"]
-            run_once([*tool, *made])
-            run_once([*tool, "-exportcert", "-rfc", "-file", str(self.certificate)])
+        """Make keys and certificates too, its own and its client's: each alone knows the other's."""
+        if not self._known.exists():
+            self._make_key(self._keystore, self.certificate)
+            clients = self._client_keystore.with_suffix(".pem")
+            self._make_key(self._client_keystore, clients)
+            # The node is a client of itself.
+            self._known.write_text(self.certificate.read_text() + clients.read_text())
         super().prepare()
+
+    def _make_key(self, keystore: Path, certificate: Path) -> None:
+        tool = [str(Path(find_java()).with_name("keytool")), "-keystore", str(keystore)]
+        tool += ["-storetype", "PKCS12", "-storepass", self._password, "-alias", keystore.stem]
+        made = ["-genkeypair", "-keyalg", "RSA", "-dname", f"CN={HOST}", "-ext", f"san=ip:{HOST}", "-validity", "9"]
+        run_once([*tool, *made])
+        run_once([*tool, "-exportcert", "-rfc", "-file", str(certificate)])
 
     def settings(self) -> str:
         """As the plain broker's, with one listener that is secured."""
@@ -53,8 +64,9 @@ class SecuredBroker(KafkaBroker):
             f"ssl.keystore.location={self._keystore}\n"
             "ssl.keystore.type=PKCS12\n"
             f"ssl.keystore.password={self._password}\n"
-            f"ssl.truststore.location={self.certificate}\n"
+            f"ssl.truststore.location={self._known}\n"
             "ssl.truststore.type=PEM\n"
+            "listener.name.sasl_ssl.ssl.client.auth=required\n"
         )
 
     def format_words(self) -> list[str]:

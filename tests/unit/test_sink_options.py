@@ -70,6 +70,16 @@ def test_a_cluster_without_login_asks_for_none():
     assert KafkaOptions(bootstrap_servers=BROKER, security_protocol="SSL").check_login({}) is None
 
 
+@pytest.mark.parametrize("store", ["truststore", "keystore"])
+def test_a_file_of_certificates_whose_password_is_missing_is_named(store):
+    found = {store: "/a.p12", f"{store}_secured": True}
+    options = KafkaOptions(bootstrap_servers=BROKER, security_protocol="SSL", **found)
+    name = f"KAFKA_{store.upper()}_PASSWORD"
+    assert options.check_login({name: "secret"}) is None  # it raises
+    with pytest.raises(UnfitLogin, match=f"{name} .*LEADS_KAFKA_{store.upper()}_SECURED=false"):
+        options.check_login({})
+
+
 def test_a_record_beyond_what_spark_can_hold_is_named_with_the_way_past_it():
     said = (
         "Record at topic far partition 0 offset 7 has timestamp value 9300000000000000 that overflows when converting"
@@ -107,6 +117,17 @@ def test_kafkas_secrets_are_references_to_the_environment(monkeypatch):
     assert options["kafka.ssl.keystore.password"] == "${env:KAFKA_KEYSTORE_PASSWORD}"
     assert (options["kafka.ssl.truststore.type"], options["kafka.ssl.keystore.type"]) == ("PEM", "PKCS12")
     assert options["kafka.config.providers"] == "env"
+
+
+def test_the_password_of_a_keystore_of_text_is_its_key_s():
+    options = KafkaOptions(bootstrap_servers=BROKER, security_protocol="SSL", keystore="/me.pem").client()
+    assert options["kafka.ssl.key.password"] == "${env:KAFKA_KEYSTORE_PASSWORD}"
+    assert "kafka.ssl.keystore.password" not in options
+
+
+def test_a_truststore_of_text_has_no_password():
+    with pytest.raises(ValidationError, match="has no password"):
+        KafkaOptions(bootstrap_servers=BROKER, security_protocol="SSL", truststore="/ca.pem", truststore_secured=True)
 
 
 def test_a_truststore_without_tls_is_refused():
