@@ -136,7 +136,7 @@ def _replayed(
 
 def _letters(spark: SparkSession, storage: Storage, source: str, options: RedriveOptions) -> DataFrame:
     if source.startswith(TOPIC):
-        reader = spark.read.format("kafka").options(**_cluster(options).client(), startingOffsets="earliest")
+        reader = spark.read.format("kafka").options(**_cluster(options).reader(), startingOffsets="earliest")
         records = reader.option("subscribe", source.removeprefix(TOPIC)).load()
         letters = records.select(F.from_json(F.col("value").cast("string"), LETTER_JSON).alias("letter"))
         return letters.select("letter.*").where(F.coalesce("kind", F.lit(REFUSED)) == str(options.kind))

@@ -10,7 +10,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from serving.errors import ServingError
 from serving.kafka import KafkaOptions, Mechanism, Protocol
 from serving.postgres import PostgresOptions
-from serving.queries import SHORTEST_EPOCH_MS, Mode, parse_trigger
+from serving.queries import EPOCH_END_MS, SHORTEST_EPOCH_MS, Mode, parse_trigger
 from serving.runtime.endpoints import HOST
 from serving.runtime.journal import LogTo
 from serving.sinks import UnknownSink
@@ -204,8 +204,9 @@ def _real_time(options: StreamOptions) -> list[str]:
         "mode=real-time runs no Python, which reasons need: reasons=false, or mode=micro-batch": not options.reasons,
         f"epoch must be at least {SHORTEST_EPOCH_MS // 1000} seconds": options.milliseconds("epoch")
         >= SHORTEST_EPOCH_MS,
-        "epoch must not be longer than drain: a stop would cut it off, and all of it would be sent again": (
-            options.milliseconds("epoch") <= options.milliseconds("drain")
+        f"epoch must be {EPOCH_END_MS // 1000} seconds shorter than drain, for its planning and commit: a stop would "
+        "cut it off, and all of it would be sent again": (
+            options.milliseconds("epoch") + EPOCH_END_MS <= options.milliseconds("drain")
         ),
     }
     return [words for words, holds in wanted.items() if not holds]
@@ -224,6 +225,8 @@ def _passed_over(options: StreamOptions) -> list[str]:
         "max_files_per_trigger": ("a source of files", not of_kafka),
         "output": ("sink=parquet", SinkName.PARQUET in sinks),
         "topic": ("sink=kafka", SinkName.KAFKA in sinks),
+        "health_host": ("health_port=PORT", options.health_port > 0),
+        "stuck_after": ("health_port=PORT", options.health_port > 0),
         "hot": ("sink=postgres and sink=webhook", bool(sinks & {SinkName.POSTGRES, SinkName.WEBHOOK})),
     }
     return [f"{name} is for {place}" for name, (place, there) in places.items() if options.gives(name) and not there]

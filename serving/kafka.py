@@ -45,6 +45,7 @@ _REFUSALS = {
     "GroupAuthorizationException": "the user may not read as the consumer group (spark-kafka-source-*)",
     "UnknownTopicOrPartitionException": "there is no topic of that name; make it, or name another",
     "not present in metadata": "a topic that is written is gone, or no broker answered for a minute",
+    "Timed out waiting for a node assignment": "no broker answered for some minutes",
     "InvalidTopicException": "a topic cannot have that name; name another",
     "Failed to create new KafkaAdminClient": "the address (LEADS_KAFKA), a file of certificates "
     "(LEADS_KAFKA_TRUSTSTORE, LEADS_KAFKA_KEYSTORE) or its password "
@@ -141,6 +142,10 @@ class KafkaOptions(BaseModel, frozen=True, extra="forbid"):
     def client(self) -> dict[str, str]:
         """Options of Spark's Kafka source and sink. Secrets stand in them as references that Kafka resolves."""
         return {f"kafka.{name}": value for name, value in self._properties().items()}
+
+    def reader(self) -> dict[str, str]:
+        """Options of Spark's Kafka source: events of a transaction that was aborted are none."""
+        return {**self.client(), "kafka.isolation.level": "read_committed"}
 
     def _properties(self) -> dict[str, str]:
         found = {"bootstrap.servers": self.bootstrap_servers, "security.protocol": str(self.security_protocol)}

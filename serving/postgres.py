@@ -56,6 +56,7 @@ class PostgresOptions(BaseModel, frozen=True, extra="forbid"):
             "connect_timeout": self.connect_seconds,
             "tcp_user_timeout": self.answer_seconds * 1000,
             "keepalives_idle": self.answer_seconds,
+            "client_encoding": "UTF8",  # else the database's own, which may lack what a lead's id holds
         }
         given = psycopg.conninfo.conninfo_to_dict(self.dsn)
         left = {name: value for name, value in waits.items() if name not in given}
@@ -161,5 +162,7 @@ class PostgresSink:
 
 def _may_pass(error: BaseException) -> bool:
     """Whether a fault may be gone at another try: the server is away, full or busy, or saw a dead-lock."""
-    passing = isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
+    # A server that another took over from answers, and takes nothing.
+    away = psycopg.OperationalError | psycopg.InterfaceError | psycopg.errors.ReadOnlySqlTransaction
+    passing = isinstance(error, away)
     return passing and not any(words in str(error) for words in _FINAL)

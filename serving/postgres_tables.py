@@ -79,8 +79,12 @@ class Tables(BaseModel, frozen=True, extra="forbid"):
         """Make the tables that are missing; OtherTables where there are others of these names."""
         with connection.transaction():
             connection.execute("SELECT pg_advisory_xact_lock(%s)", [_DDL_LOCK])
-            for statement in _DDL:
-                connection.execute(self._named(statement))
+            self._check_encoding(connection)
+            for table, statement in zip((self.events, self.scores, self.ledger), _DDL, strict=True):
+                # Who may not make tables may have been given them.
+                known = connection.execute("SELECT to_regclass(%s)", [_quoted(table, connection)]).fetchone()
+                if known is None or known[0] is None:
+                    connection.execute(self._named(statement))
             comment = sql.Literal(f"{_COMMENT}{SCHEMA_VERSION}")
             found = connection.execute("SELECT obj_description(%s::regclass)", [_quoted(self.ledger, connection)])
             said = (found.fetchone() or [None])[0]
@@ -119,6 +123,15 @@ class Tables(BaseModel, frozen=True, extra="forbid"):
                 if connection.execute(has, [_quoted(table, connection), name]).fetchone() is None:
                     added = sql.SQL("ALTER TABLE {} ADD COLUMN {} " + STAGED[name])
                     connection.execute(added.format(_identifier(table), sql.Identifier(name)))
+
+    @staticmethod
+    def _check_encoding(connection: psycopg.Connection) -> None:
+        encoding = connection.info.parameter_status("server_encoding")
+        if encoding not in ("UTF8", "SQL_ASCII"):
+            raise OtherTables(
+                f"the database keeps its text as {encoding}, which has no place for every lead's id; name one whose "
+                "encoding is UTF8."
+            )
 
     def _check_columns(self, connection: psycopg.Connection) -> None:
         for table, columns in (

@@ -29,6 +29,7 @@ from serving.tally import Tally, measures
 UNITS_MS = {"ms": 1, "millisecond": 1, "s": 1000, "second": 1000, "min": 60_000, "minute": 60_000, "hour": 3_600_000}
 KEPT_DURATIONS = 100_000
 SHORTEST_EPOCH_MS = 5000  # spark.sql.streaming.realTimeMode.minBatchDuration
+EPOCH_END_MS = 5_000  # what planning and committing an epoch may take
 # They log, with a stack, what `wait` raises or what a stop interrupts.
 TALKATIVE = (
     f"{RUNTIME}.MicroBatchExecution",

@@ -113,7 +113,7 @@ class TopicTarget:
             "startingOffsetsByTimestampStrategy": "latest",
             "includeHeaders": "true",
         }
-        records = spark.read.format("kafka").options(**self.kafka.client(), **asked).load()
+        records = spark.read.format("kafka").options(**self.kafka.reader(), **asked).load()
         return records.where(header(_REDRIVE) == name).select(header(EVENT_ID).alias(EVENT_ID)).distinct()
 
 

@@ -1,5 +1,6 @@
 """What every sink of scored leads is, and the console. The others: serving.lake, kafka_sink, postgres, webhook."""
 
+import logging
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, ClassVar, Protocol
@@ -13,6 +14,7 @@ from rich.text import Text
 from serving.compiled.reasons import short
 from serving.errors import ServingError
 
+LOG = logging.getLogger(__name__)
 SHOWN = 20
 # What only machines read.
 HIDDEN = ("event_id", "event_time", "origin", "position", "batch_date", "unknown_categories", "reason", "raw")
@@ -56,7 +58,10 @@ class ConsoleSink:
             table.add_column(column, overflow="fold")
         for row in best:
             table.add_row(*(Text(_shown(value)) for value in row))  # words of a lead are no markup
-        self.console.print(table)
+        try:
+            self.console.print(table)
+        except (OSError, SystemExit) as error:  # rich ends the process where what it prints to is gone
+            LOG.warning("batch %d is not shown: the console takes nothing (%s)", number, type(error).__name__)
         return rows
 
 

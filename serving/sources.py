@@ -1,9 +1,11 @@
 """Where leads to score come from: files of Parquet, JSON lines or CSV and Kafka, as arrivals; Parquet also at once."""
 
+import operator
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
+from functools import reduce
 from typing import TypeVar
 
 from py4j.protocol import Py4JJavaError  # type: ignore[import-untyped]
@@ -12,7 +14,7 @@ from pyspark.errors import PySparkException
 from pyspark.sql import Column, DataFrame, DataFrameReader, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.streaming.readwriter import DataStreamReader
-from pyspark.sql.types import StructType
+from pyspark.sql.types import StringType, StructType
 
 from features.contract import Contract
 from features.csv_rows import plain_uri
@@ -89,14 +91,15 @@ def file_arrivals(reader: Reader, source: FileOptions, contract: Contract) -> Da
     """Arrivals of files, by a reader of a stream or of a batch."""
     if source.format is FileFormat.PARQUET:
         rows = reader.schema(event_schema(contract)).format("parquet").load(source.folder)
-        text = F.to_json(F.struct(*rows.columns))
-        return rows.select(*_of_file(text, F.lit(None), F.col("_metadata.row_index")))
+        texts = [F.octet_length(f.name) for f in rows.schema.fields if isinstance(f.dataType, StringType)]
+        size = reduce(operator.add, (F.coalesce(text.cast("long"), F.lit(0)) for text in texts))
+        text = F.when(size <= MOST_EVENT_BYTES, F.to_json(F.struct(*rows.columns)))
+        return rows.select(*_of_file(text, _too_long(size), F.col("_metadata.row_index")))
     files = text_reader(reader, source.format).load(source.folder)
     if source.format is FileFormat.CSV:
         return csv_arrivals(csv_lines(files, contract), contract)
-    size, said = F.octet_length("value"), f" bytes, at most {MOST_EVENT_BYTES:,}"
-    too_long = F.concat(F.lit("the event is too long: "), F.format_number(size, 0), F.lit(said))
-    fault = F.when(size > MOST_EVENT_BYTES, too_long).when(~F.is_valid_utf8("value"), NOT_UTF8)
+    size = F.octet_length("value")
+    fault = F.coalesce(_too_long(size), F.when(~F.is_valid_utf8("value"), NOT_UTF8))
     text = F.when(size <= MOST_EVENT_BYTES, F.make_valid_utf8("value"))
     # Blank lines count as lines.
     return (
@@ -119,6 +122,13 @@ def _is_of_json() -> Column:
     packed = F.col("_metadata.file_name").rlike(PACKED)
     limit = F.when(packed, MOST_PACKED_BYTES).otherwise(MOST_JSON_BYTES)
     return F.col("_metadata.file_size") <= limit
+
+
+def _too_long(size: Column) -> Column:
+    """The fault of an event of more bytes than one may have; null for others."""
+    said = f" bytes, at most {MOST_EVENT_BYTES:,}"
+    told = F.concat(F.lit("the event is too long: "), F.format_number(size, 0), F.lit(said))
+    return F.when(size > MOST_EVENT_BYTES, told)
 
 
 def _not_blank() -> Column:
@@ -191,7 +201,7 @@ def topic_stream(spark: SparkSession, source: TopicOptions) -> DataFrame:
     }
     if source.max_offsets is not None:
         options["maxOffsetsPerTrigger"] = str(source.max_offsets)
-    return with_far_records(spark.readStream.format("kafka").options(**source.kafka.client(), **options).load())
+    return with_far_records(spark.readStream.format("kafka").options(**source.kafka.reader(), **options).load())
 
 
 def _file_reader(spark: SparkSession, source: FileOptions) -> DataStreamReader:

@@ -1,5 +1,6 @@
 """Hot leads to a CRM: an HTTP POST per event, at least once, and a dead letter for what was not taken."""
 
+import contextlib
 import itertools
 import json
 import os
@@ -14,6 +15,7 @@ from typing import Any, ClassVar, Self
 from urllib.parse import urlsplit
 
 import requests
+import urllib3
 from pydantic import BaseModel, Field, model_validator
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -28,6 +30,8 @@ from serving.dead_letters import UNDELIVERED, DeadLetters, Letter, letter_rows
 from serving.errors import ServingError, StopAsked
 
 TOKEN_VARIABLE = "LEADS_WEBHOOK_TOKEN"
+CA_VARIABLE = "REQUESTS_CA_BUNDLE"
+_MOST_ANSWER = 65_536
 IDEMPOTENCY_HEADER = "Idempotency-Key"
 
 
@@ -188,7 +192,7 @@ def post(session: requests.Session, options: WebhookOptions, event_id: str, body
         )
     except requests.RequestException as error:
         raise _NotNow(f"{type(error).__name__} at the webhook") from None
-    answer.close()
+    _finish(answer, options.timeout)
     if answer.ok and answer.status_code < 300:
         return ""
     said = f"HTTP {answer.status_code}"
@@ -197,9 +201,19 @@ def post(session: requests.Session, options: WebhookOptions, event_id: str, body
     return said
 
 
+def _finish(answer: requests.Response, seconds: float) -> None:
+    """Read a short answer to its end, so that its connection serves the next event; leave one that is long or slow."""
+    deadline, left = time.monotonic() + seconds, _MOST_ANSWER
+    with contextlib.suppress(urllib3.exceptions.HTTPError, OSError, ValueError):
+        while left > 0 and time.monotonic() < deadline and (part := answer.raw.read1(left)):
+            left -= len(part)
+    answer.close()
+
+
 def _session(options: WebhookOptions) -> requests.Session:
     session = requests.Session()
     session.trust_env = False  # no credentials from ~/.netrc, no proxy that would see the leads
+    session.verify = os.environ.get(CA_VARIABLE) or True
     session.mount("http", requests.adapters.HTTPAdapter(pool_maxsize=options.parallel))
     if bearer := token(os.environ):
         session.headers["Authorization"] = f"Bearer {bearer}"
@@ -210,7 +224,7 @@ def _retry_after(text: str) -> float:
     """Seconds of a Retry-After header, which is a number or a date; 0 where it is neither."""
     try:
         return float(text) if text.strip().isdigit() else parsedate_to_datetime(text).timestamp() - time.time()
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return 0
 
 

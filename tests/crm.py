@@ -17,6 +17,8 @@ class Crm:
     seen: list[tuple[str, dict, dict]] = field(default_factory=list)
     url: str = ""
     retry_after: str = "0"
+    said: bytes = b""
+    connections: int = 0
 
     def answer(self, headers: dict, body: dict) -> int:
         """Note a request; the code that it is answered with."""
@@ -37,13 +39,20 @@ def receiving() -> Iterator[Crm]:
     receiver = Crm()
 
     class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def setup(self) -> None:
+            super().setup()
+            receiver.connections += 1
+
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             self.send_response(receiver.answer(dict(self.headers), body))
             self.send_header("Retry-After", receiver.retry_after)
             self.send_header("Location", "/elsewhere")
-            self.send_header("Content-Length", "0")
+            self.send_header("Content-Length", str(len(receiver.said)))
             self.end_headers()
+            self.wfile.write(receiver.said)
 
         def log_message(self, *_: object) -> None:
             """Say nothing."""

@@ -44,6 +44,7 @@ class Supervisor:
     metrics: Metrics
     drain: float
     totals: Totals = field(default_factory=Totals)
+    _stopped: float | None = field(default=None, init=False)  # when `stop` was seen
 
     def run(self, first: Served[DataFrame]) -> Totals:
         """Serve until the query ends by itself or `stop` is set; what ends a query by a failure is raised.
@@ -90,7 +91,11 @@ class Supervisor:
     def _end_if_wanted(self, running: Running) -> None:
         if self.stop.is_set() or (self.watch is not None and self.watch.found()):
             running.ask_to_end()
-        if self.stop.is_set() and running.asked is not None and time.monotonic() - running.asked > self.drain:
+        if not self.stop.is_set():
+            return
+        if self._stopped is None:
+            self._stopped = time.monotonic()  # a query may have been asked to end long before, for another version
+        if time.monotonic() - self._stopped > self.drain:
             running.end_now()
 
     def _note(self, running: Running, progress: ProgressReader, version: int) -> None:

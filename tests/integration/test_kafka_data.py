@@ -229,3 +229,22 @@ def test_kafkas_client_reads_a_secret_from_the_environment(spark):
     transformer = spark._jvm.org.apache.kafka.common.config.ConfigTransformer({"env": provider})
     found = transformer.transform({"sasl.jaas.config": 'x password="${env:PATH}";'}).data()
     assert found["sasl.jaas.config"].startswith('x password="/')
+
+
+def test_events_of_a_transaction_that_was_aborted_are_none(spark, kafka, tmp_path):
+    kafka.create_topic("transactions")
+    producer = Producer({"bootstrap.servers": kafka.bootstrap, "transactional.id": "crm"})
+    producer.init_transactions(30)
+    for commits, ids in ((False, "ab"), (True, "cd"), (False, "e")):
+        producer.begin_transaction()
+        for word in ids:
+            producer.produce("transactions", json.dumps({"LeadId": word, "Visits": 1}).encode())
+        producer.flush(30)
+        producer.commit_transaction(30) if commits else producer.abort_transaction(30)
+    source = TopicOptions(kafka=KafkaOptions(bootstrap_servers=kafka.bootstrap), topics="transactions", max_offsets=3)
+    found = []
+    plan = events(arrivals(spark, source, small_contract()), small_contract())
+    stream = plan.writeStream.foreachBatch(lambda batch, number: found.extend(r.LeadId for r in batch.collect()))
+    checkpoint = str(tmp_path / "checkpoint")
+    stream.option("checkpointLocation", checkpoint).trigger(availableNow=True).start().awaitTermination()
+    assert sorted(found) == ["c", "d"]

@@ -5,6 +5,7 @@ import traceback
 
 import psycopg
 import pytest
+from psycopg import sql
 from pyspark.sql import functions as F
 
 from serving.errors import StopAsked
@@ -263,3 +264,68 @@ def test_a_table_of_someone_elses_is_refused(postgres, tables, open_sink):
         connection.execute(f"create table {tables.events} (name text)")
     with pytest.raises(OtherTables, match="name another"):
         open_sink()
+
+
+def test_a_server_that_only_reads_is_waited_for(spark, postgres, open_sink, tables, ask):
+    sink = open_sink(patience=Patience(first=0.2, longest=0.2, total=60))
+    user = psycopg.conninfo.conninfo_to_dict(postgres.dsn)["user"]
+    role = sql.Identifier(user)
+
+    def only_reads(word):
+        with psycopg.connect(
+            postgres.dsn, autocommit=True, options="-c default_transaction_read_only=off"
+        ) as connection:
+            change = sql.SQL("ALTER ROLE {} SET default_transaction_read_only = {}")
+            connection.execute(change.format(role, sql.SQL(word)))
+
+    sink.close()
+    only_reads("on")
+    back = threading.Timer(2, only_reads, ["off"])
+    back.start()
+    try:
+        assert sink.write(scored_rows(spark, {}), 0) == 1
+    finally:
+        back.join()
+        only_reads("off")
+
+
+def test_who_may_not_make_tables_may_be_given_them(spark, postgres, open_sink, tables, ask, monkeypatch):
+    open_sink()
+    with psycopg.connect(postgres.dsn, autocommit=True) as connection:
+        connection.execute("CREATE ROLE guest LOGIN PASSWORD 'guest'")
+        connection.execute(
+            f"GRANT SELECT, INSERT, UPDATE ON {tables.events}, {tables.scores}, {tables.ledger} TO guest"
+        )
+        connection.execute(f"GRANT TEMP ON DATABASE {connection.info.dbname} TO guest")
+    monkeypatch.setenv("PGPASSWORD", "guest")
+    dsn = psycopg.conninfo.make_conninfo(postgres.dsn, user="guest")
+    guests = PostgresSink(PostgresOptions(dsn=dsn, tables=tables, hot=0, patience=SHORT), small_contract(), "q")
+    try:
+        guests.prepare()
+        assert guests.write(scored_rows(spark, {}), 0) == 1
+    finally:
+        guests.close()
+        monkeypatch.undo()
+        with psycopg.connect(postgres.dsn, autocommit=True) as connection:
+            connection.execute("DROP OWNED BY guest")
+            connection.execute("DROP ROLE guest")
+
+
+def test_a_database_that_has_no_place_for_every_id_is_refused(postgres, tables):
+    with psycopg.connect(postgres.dsn, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE narrow ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
+    dsn = psycopg.conninfo.make_conninfo(postgres.dsn, dbname="narrow")
+    sink = PostgresSink(PostgresOptions(dsn=dsn, tables=tables, patience=SHORT), small_contract(), "q")
+    try:
+        with pytest.raises(OtherTables, match=r"LATIN1.*UTF8"):
+            sink.prepare()
+    finally:
+        sink.close()
+        with psycopg.connect(postgres.dsn, autocommit=True) as connection:
+            connection.execute("DROP DATABASE narrow")
+
+
+def test_text_goes_as_utf_8_whatever_the_environment_says(postgres, monkeypatch):
+    monkeypatch.setenv("PGCLIENTENCODING", "LATIN1")
+    with PostgresOptions(dsn=postgres.dsn).connect() as connection:
+        assert connection.info.encoding == "utf-8"

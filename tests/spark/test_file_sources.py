@@ -228,3 +228,14 @@ def test_csv_over_several_lines_is_refused_at_the_start(spark, tmp_path):
     (tmp_path / "in").mkdir()
     with pytest.raises(UnfitCsv, match="JSON lines"):
         arrivals(spark, FileOptions(folder=str(tmp_path / "in"), format=FileFormat.CSV), wide)
+
+
+def test_a_row_of_parquet_beyond_the_limit_is_named_and_not_parsed(spark, run, tmp_path, monkeypatch):
+    monkeypatch.setattr("serving.sources.MOST_EVENT_BYTES", 1000)
+    rows = [("a", "Pune"), ("long", "x" * 2000), ("b", "Pune")]
+    spark.createDataFrame(rows, "LeadId string, City string").coalesce(1).write.parquet(str(tmp_path / "in"))
+    run("parquet")
+    assert {row.LeadId for row in scores(spark, tmp_path)} == {"a", "b"}
+    (letter,) = spark.read.parquet(str(tmp_path / "dead")).collect()
+    assert (letter.kind, letter.raw, letter.position) == ("refused", None, 1)
+    assert letter.reason == "the event is too long: 2,004 bytes, at most 1,000"

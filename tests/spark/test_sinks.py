@@ -2,6 +2,7 @@
 
 import datetime
 import io
+import sys
 from pathlib import Path
 
 import pyarrow.dataset as ds
@@ -138,3 +139,21 @@ def test_the_console_leaves_out_what_steers_a_terminal(spark):
     console = Console(file=io.StringIO(), width=400)
     ConsoleSink(console).write(scored_rows(spark, {"LeadId": "a\x1b[2Jb"}), 0)
     assert "│ a[2Jb " in console.file.getvalue()
+
+
+class Gone(io.StringIO):
+    """What nobody reads any more."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__()
+        self.error = error
+
+    def write(self, text: str) -> int:
+        raise self.error
+
+
+@pytest.mark.parametrize("error", [BrokenPipeError(), OSError(28, "No space left on device")])
+def test_a_console_that_is_gone_ends_nothing(spark, error, monkeypatch, caplog):
+    monkeypatch.setattr(Console, "on_broken_pipe", lambda console: sys.exit(1))  # rich's own closes our stdout too
+    assert ConsoleSink(Console(file=Gone(error), width=400)).write(scored_rows(spark, {}), 7) == 1
+    assert "batch 7 is not shown" in caplog.text

@@ -220,3 +220,24 @@ def test_a_receiver_that_takes_nothing_is_not_asked_about_the_rest(crm, again, m
 def test_a_dry_run_posts_nothing(crm, again, tmp_path):
     assert again(dry_run=True).replayed == 3
     assert (crm.seen, (tmp_path / "ledger").exists()) == ([], False)
+
+
+@pytest.mark.parametrize("said", [b"", b"taken"])
+def test_a_connection_serves_more_than_one_event(spark, crm, open_sink, said):
+    crm.said = said
+    assert open_sink(crm.url, parallel=1).write(scored_rows(spark, *[{}] * 5), 0) == 5
+    assert crm.connections == 1
+
+
+def test_an_answer_without_end_is_left(spark, crm, open_sink):
+    crm.said = b"x" * 10_000_000
+    assert open_sink(crm.url, parallel=1).write(scored_rows(spark, *[{}] * 2), 0) == 2
+    assert crm.connections == 2
+
+
+@pytest.mark.parametrize(
+    "wait", ["Wed, 21 Oct 99999999999 07:28:00 GMT", "Wed, 21 Oct 2026 07:28:00 +99999999999", "x"]
+)
+def test_a_wait_that_nobody_understands_is_none(spark, crm, open_sink, wait):
+    crm.retry_after, crm.answers = wait, {"e-0": [503, 200]}
+    assert open_sink(crm.url).write(scored_rows(spark, {}), 0) == 1

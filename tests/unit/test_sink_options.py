@@ -89,6 +89,13 @@ def test_a_record_beyond_what_spark_can_hold_is_named_with_the_way_past_it():
     )
 
 
+def test_a_cluster_that_stays_away_is_told_in_one_line():
+    said = (
+        "org.apache.kafka.common.errors.TimeoutException: Timed out waiting for a node assignment. Call: describeTopics"
+    )
+    assert "no broker answered" in str(refusal(said))
+
+
 def test_a_token_of_a_file_is_taken_without_its_line_break():
     assert token({"LEADS_WEBHOOK_TOKEN": "secret\n"}) == "secret"
 

@@ -38,7 +38,8 @@ def test_real_time_from_kafka_to_kafka_goes_together():
         ({"output": "data/scores"}, "output is for sink=parquet"),
         ({"max_files_per_trigger": 2}, "max_files_per_trigger is for a source of files"),
         ({"epoch": "4 seconds"}, "at least 5 seconds"),
-        ({"epoch": "2 minutes"}, "epoch must not be longer than drain"),
+        ({"epoch": "2 minutes"}, "epoch must be 5 seconds shorter than drain"),
+        ({"epoch": "71 seconds"}, "epoch must be 5 seconds shorter than drain"),
         ({"reasons": True}, "reasons=false, or mode=micro-batch"),
         ({"topic": ""}, "topic=TOPIC"),
         ({"topic": "leads"}, "different topics"),
@@ -78,6 +79,8 @@ def test_every_refusal_is_named_at_once():
         ({"source": "kafka:leads", "starting_offsets": '{"other": {"0": 5}}'}, "must name each topic of the source"),
         ({"source": "kafka:leads,b", "starting_offsets": '{"b": {"0": 5}}'}, "must name each topic of the source"),
         ({"fail_on_data_loss": False}, "fail_on_data_loss is for source=kafka"),
+        ({"health_host": "0.0.0.0"}, "health_host is for health_port=PORT"),
+        ({"stuck_after": "1 hour"}, "stuck_after is for health_port=PORT"),
         ({"poll": "0 seconds"}, "poll must be longer than nothing"),
     ],
 )

@@ -5,7 +5,9 @@ import threading
 from types import SimpleNamespace
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
+from pipelines import stream
 from pipelines.stream import stop_on_signals
 from serving.registry import ResolvedVersion
 from serving.runtime.journal import Journal, LogTo
@@ -125,3 +127,23 @@ def test_a_signal_asks_to_stop_and_a_second_one_does_what_it_did_before(number, 
     finally:
         signal.signal(number, before)
     assert "stopping at the end of this micro-batch" in capfd.readouterr().err
+
+
+def test_drain_begins_with_the_stop_and_not_with_a_version_that_waits():
+    stop, query = threading.Event(), Query(looks=3)
+    query.asked = -float(NEVER)  # for another version, long ago
+    stop.set()
+    supervisor(lambda served: query, stop=stop, drain=60).run(FIRST)
+    assert not query.cut_off
+
+
+def test_a_store_that_is_away_while_java_starts_ends_nothing(monkeypatch):
+    asked = []
+
+    def connect(settings):
+        asked.append(settings)
+        raise OperationalError("select 1", {}, OSError("connection refused"))  # what a database as store raises
+
+    monkeypatch.setattr(stream, "connect", connect)
+    stream._open_store("settings")
+    assert asked == ["settings"]
