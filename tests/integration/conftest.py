@@ -12,12 +12,17 @@ from pathlib import Path
 from typing import TypeVar
 
 import mlflow
+import psycopg
 import pytest
 from mlflow import MlflowClient
 from pyspark.sql import SparkSession
 
 from pipelines.settings import Settings
+from serving.postgres import PostgresOptions, PostgresSink
+from serving.postgres_tables import Tables
+from serving.retries import Patience
 from tests.commands import Workplace
+from tests.leads import small_contract
 from tests.served import register_small, served, small_model
 from tests.service_process import Service, ServiceMissing
 from tests.services import KafkaBroker, MlflowServer, PostgresServer
@@ -25,6 +30,7 @@ from tests.trials import Trial
 
 AnyService = TypeVar("AnyService", bound=Service)
 NUMBERS = itertools.count()
+SHORT = Patience(first=0.05, longest=0.2, total=1)
 
 
 @pytest.fixture(scope="session")
@@ -50,6 +56,43 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServe
         for name, value in server.environment.items():
             patch.setenv(name, value)
         yield server
+
+
+@pytest.fixture
+def tables(postgres, request):
+    """Tables of the test's own, dropped afterwards."""
+    word = f"t{abs(hash(request.node.name)) % 10**9}"
+    made = Tables(events=f"{word}_events", scores=f"{word}_scores", ledger=f"{word}_ledger")
+    yield made
+    with psycopg.connect(postgres.dsn, autocommit=True) as connection:
+        connection.execute(f"drop table if exists {made.events}, {made.scores}, {made.ledger}")
+
+
+@pytest.fixture
+def open_sink(postgres, tables):
+    """Sinks on the test's tables."""
+    opened = []
+
+    def make(query="q1", hot=0, patience=SHORT, **waits):
+        options = PostgresOptions(dsn=postgres.dsn, tables=tables, hot=hot, patience=patience, **waits)
+        opened.append(PostgresSink(options, small_contract(), query))
+        opened[-1].prepare()
+        return opened[-1]
+
+    yield make
+    for sink in opened:
+        sink.close()
+
+
+@pytest.fixture
+def ask(postgres):
+    """The rows of a statement."""
+
+    def run(statement):
+        with psycopg.connect(postgres.dsn) as connection:
+            return connection.execute(statement).fetchall()
+
+    return run
 
 
 @contextmanager
