@@ -22,6 +22,8 @@ Result = TypeVar("Result")
 _MOST_ID = 600
 _TIME = "yyyy-MM-dd'T'HH:mm:ss.SSSSSSXXX"
 _BOUND_LOCKS = "select set_config('lock_timeout', %s, false) where current_setting('lock_timeout') = '0'"
+# A server that another took over from answers, and only reads.
+_PASSING = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.errors.ReadOnlySqlTransaction)
 # What libpq says where another try would be answered in the same way; it gives no code for it.
 _FINAL = (
     "authentication failed",
@@ -56,11 +58,16 @@ class PostgresOptions(BaseModel, frozen=True, extra="forbid"):
             "connect_timeout": self.connect_seconds,
             "tcp_user_timeout": self.answer_seconds * 1000,
             "keepalives_idle": self.answer_seconds,
-            "client_encoding": "UTF8",  # else the database's own, which may lack what a lead's id holds
         }
         given = psycopg.conninfo.conninfo_to_dict(self.dsn)
-        left = {name: value for name, value in waits.items() if name not in given}
-        connection = psycopg.connect(self.dsn, autocommit=True, application_name="lead-scoring", **left)  # type: ignore[arg-type]
+        left: dict[str, Any] = {name: value for name, value in waits.items() if name not in given}
+        connection = psycopg.connect(
+            self.dsn,
+            autocommit=True,
+            application_name="lead-scoring",
+            client_encoding="UTF8",  # another may lack what a lead's id holds
+            **left,
+        )
         connection.execute(_BOUND_LOCKS, [f"{self.answer_seconds}s"])
         return connection
 
@@ -162,7 +169,4 @@ class PostgresSink:
 
 def _may_pass(error: BaseException) -> bool:
     """Whether a fault may be gone at another try: the server is away, full or busy, or saw a dead-lock."""
-    # A server that another took over from answers, and takes nothing.
-    away = psycopg.OperationalError | psycopg.InterfaceError | psycopg.errors.ReadOnlySqlTransaction
-    passing = isinstance(error, away)
-    return passing and not any(words in str(error) for words in _FINAL)
+    return isinstance(error, _PASSING) and not any(words in str(error) for words in _FINAL)

@@ -140,7 +140,7 @@ class Running:
 
     query: StreamingQuery
     writer: BatchWriter | None
-    asked: float | None = None
+    asked: bool = False
     marked: bool = False
     cut_off: bool = False
     loop: Loop | None = field(init=False)
@@ -179,7 +179,7 @@ class Running:
             if self.writer is None or not self.writer.refused:
                 raise
             return True
-        if over and self.asked is not None and self.works():
+        if over and self.asked and self.works():
             time.sleep(seconds)  # a query that is marked as ended counts as such while its last batch runs
             return False
         return over
@@ -194,8 +194,8 @@ class Running:
         BatchWriter and repeated. Where a Spark version has no such mark, BatchWriter refuses the next batch; a
         real-time query then ends within its epoch.
         """
-        if self.asked is None:
-            self.asked = time.monotonic()
+        if not self.asked:
+            self.asked = True
             if self.writer is not None:
                 self.writer.halt.set()
                 if self.loop is not None:
@@ -209,8 +209,8 @@ class Running:
 
     def end_now(self) -> None:
         """End the query within its batch or epoch, which is repeated at the next start; nothing where it has ended."""
-        if self.query.isActive or self.asked is not None:
-            self.cut_off = self.asked is not None
+        if self.query.isActive or self.asked:
+            self.cut_off = self.asked
             self.query.stop()
         if self.writer is not None and self.writer.port is not None and not self.works():
             callback_sockets.close(self.writer.port)

@@ -14,7 +14,7 @@ from rich.text import Text
 from serving.compiled.reasons import short
 from serving.errors import ServingError
 
-LOG = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 SHOWN = 20
 # What only machines read.
 HIDDEN = ("event_id", "event_time", "origin", "position", "batch_date", "unknown_categories", "reason", "raw")
@@ -61,7 +61,7 @@ class ConsoleSink:
         try:
             self.console.print(table)
         except (OSError, SystemExit) as error:  # rich ends the process where what it prints to is gone
-            LOG.warning("batch %d is not shown: the console takes nothing (%s)", number, type(error).__name__)
+            log.warning("batch %d is not shown: the console takes nothing (%s)", number, type(error).__name__)
         return rows
 
 

@@ -1,11 +1,9 @@
 """Where leads to score come from: files of Parquet, JSON lines or CSV and Kafka, as arrivals; Parquet also at once."""
 
-import operator
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
-from functools import reduce
 from typing import TypeVar
 
 from py4j.protocol import Py4JJavaError  # type: ignore[import-untyped]
@@ -92,7 +90,7 @@ def file_arrivals(reader: Reader, source: FileOptions, contract: Contract) -> Da
     if source.format is FileFormat.PARQUET:
         rows = reader.schema(event_schema(contract)).format("parquet").load(source.folder)
         texts = [F.octet_length(f.name) for f in rows.schema.fields if isinstance(f.dataType, StringType)]
-        size = reduce(operator.add, (F.coalesce(text.cast("long"), F.lit(0)) for text in texts))
+        size = sum((F.coalesce(text, F.lit(0)) for text in texts), F.lit(0).cast("long"))
         text = F.when(size <= MOST_EVENT_BYTES, F.to_json(F.struct(*rows.columns)))
         return rows.select(*_of_file(text, _too_long(size), F.col("_metadata.row_index")))
     files = text_reader(reader, source.format).load(source.folder)

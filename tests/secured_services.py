@@ -34,12 +34,11 @@ class SecuredBroker(KafkaBroker):
         return super().environment | secured | own | {"KAFKA_USERNAME": self.user, "KAFKA_PASSWORD": self._password}
 
     def prepare(self) -> None:
-        """Make keys and certificates too, its own and its client's: each alone knows the other's."""
+        """Make keys and certificates too, its own and its client's; as a client of itself, it knows both."""
         if not self._known.exists():
             self._make_key(self._keystore, self.certificate)
             clients = self._client_keystore.with_suffix(".pem")
             self._make_key(self._client_keystore, clients)
-            # The node is a client of itself.
             self._known.write_text(self.certificate.read_text() + clients.read_text())
         super().prepare()
 

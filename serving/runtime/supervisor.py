@@ -86,7 +86,7 @@ class Supervisor:
         finally:
             running.end_now()
             self._note(running, progress, version)
-        return running.asked is not None
+        return running.asked
 
     def _end_if_wanted(self, running: Running) -> None:
         if self.stop.is_set() or (self.watch is not None and self.watch.found()):

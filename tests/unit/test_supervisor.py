@@ -22,7 +22,7 @@ NEVER = 10**9
 class Query:
     """A query within a batch that ends after some looks at it, once it was asked to."""
 
-    writer, asked = None, None
+    writer, asked = None, False
 
     def __init__(self, looks: int) -> None:
         self.looks, self.cut_off = looks, False
@@ -32,12 +32,12 @@ class Query:
 
     def ended(self, seconds: float) -> bool:
         """Look once."""
-        self.looks -= self.asked is not None
+        self.looks -= self.asked
         return self.looks <= 0 or self.cut_off
 
     def ask_to_end(self) -> None:
-        """Note when it was asked first."""
-        self.asked = 0.0 if self.asked is None else self.asked
+        """Note that it was asked."""
+        self.asked = True
 
     def end_now(self) -> None:
         """Cut the batch off, where it has not ended."""
@@ -107,7 +107,7 @@ def test_a_batch_in_hand_is_timed_and_a_wait_for_leads_is_not(in_batch, is_busy)
 
 def test_a_stop_waits_for_the_batch_in_hand():
     query = stopped(Query(looks=5), drain=NEVER)
-    assert (query.asked, query.cut_off) == (0.0, False)
+    assert (query.asked, query.cut_off) == (True, False)
 
 
 def test_a_batch_that_outlasts_drain_is_cut_off():
@@ -131,7 +131,7 @@ def test_a_signal_asks_to_stop_and_a_second_one_does_what_it_did_before(number, 
 
 def test_drain_begins_with_the_stop_and_not_with_a_version_that_waits():
     stop, query = threading.Event(), Query(looks=3)
-    query.asked = -float(NEVER)  # for another version, long ago
+    query.asked = True  # for another version, long ago
     stop.set()
     supervisor(lambda served: query, stop=stop, drain=60).run(FIRST)
     assert not query.cut_off
