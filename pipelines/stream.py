@@ -12,7 +12,6 @@ from typing import Annotated, Any
 
 import mlflow
 import typer
-from mlflow.exceptions import MlflowException
 from pyspark.sql import DataFrame, SparkSession
 from rich.console import Console
 
@@ -32,9 +31,9 @@ from pipelines.stream_plan import (
     refuse_unfit_topics,
     session_settings,
 )
-from pipelines.tracking import TrackingUnreachable, connect, tracked_run
-from serving.away import is_away
-from serving.errors import Away, StopAsked, one_line
+from pipelines.stream_run import lenient_run, record
+from pipelines.tracking import connect
+from serving.errors import Away, StopAsked
 from serving.model_copies import remove_abandoned
 from serving.ownership import bind
 from serving.queries import Batch, Mode
@@ -173,7 +172,7 @@ def run_stream(
         console = console or console_of(WIDTH)
         plan = StreamPlan(spark, settings.contract(), options, connections, places, letters, console, stop)
         recorded = {"source": places.source, "output": places.output, "checkpoint": places.checkpoint}
-        with _lenient_run(settings, {**options.model_dump(mode="json"), **recorded}, journal, awaited) as run:
+        with lenient_run(settings, {**options.model_dump(mode="json"), **recorded}, journal, awaited) as run:
             refuse_missing_folder(spark, places, options)
             refuse_unfit_topics(spark, options, connections, places)
             version = awaited(lambda: resolve(connect(settings), settings.model_name, options.version))
@@ -250,38 +249,6 @@ def stop_on_signals() -> Iterator[threading.Event]:
         restore()
 
 
-@contextmanager
-def _lenient_run(
-    settings: Settings, params: dict[str, object], journal: Journal, awaited: Callable[..., mlflow.ActiveRun]
-) -> Iterator[mlflow.ActiveRun]:
-    """A tracked run that is waited for, and whose own end may fail.
-
-    A registry that is down must not turn a good stop into a bad one.
-    """
-    ended, taken_over = False, os.environ.get("MLFLOW_RUN_ID")
-
-    def opened() -> mlflow.ActiveRun:
-        if taken_over:  # a try before this one may have used it up
-            os.environ["MLFLOW_RUN_ID"] = taken_over
-        try:
-            return held.enter_context(tracked_run(settings, "stream", params))
-        except TrackingUnreachable as error:
-            raise Away(one_line(error)) from error
-        except MlflowException as error:
-            if is_away(error):
-                raise Away(one_line(error)) from error
-            raise
-
-    try:
-        with ExitStack() as held:
-            yield awaited(opened, Away)
-            ended = True
-    except MlflowException as error:
-        if not ended:
-            raise
-        journal.say("registry", state="unreachable", reason=one_line(error))
-
-
 def _longest_batch(options: StreamOptions) -> float:
     """What a batch takes by its nature (s): an epoch, in real-time mode."""
     return options.seconds("epoch") if options.mode is Mode.REAL_TIME else 0.0
@@ -290,11 +257,7 @@ def _longest_batch(options: StreamOptions) -> float:
 def _summary(run_id: str, totals: Totals, output: str, journal: Journal) -> StreamSummary:
     p50, p95 = totals.durations.quantile(0.5), totals.durations.quantile(0.95)
     measured = {"rows_scored": totals.rows, "batches": totals.batches, "batch_p50_ms": p50, "batch_p95_ms": p95}
-    try:
-        mlflow.log_metrics(measured)
-        mlflow.set_tag("model_versions", ",".join(map(str, dict.fromkeys(totals.versions))))
-    except MlflowException as error:
-        journal.say("registry", state="unreachable", reason=one_line(error))
+    record(measured, totals.versions, journal)
     return StreamSummary(run_id, totals.versions[-1], totals.rows, totals.batches, p50, p95, output)
 
 
