@@ -45,7 +45,7 @@ _REFUSALS = {
     "GroupAuthorizationException": "the user may not read as the consumer group (spark-kafka-source-*)",
     "UnknownTopicOrPartitionException": "there is no topic of that name; make it, or name another",
     "not present in metadata": "a topic that is written is gone, or no broker answered for a minute",
-    "Timed out waiting for a node assignment": "no broker answered for some minutes",
+    "Timed out waiting for a node assignment": "no broker answered for some minutes (LEADS_KAFKA)",
     "InvalidTopicException": "a topic cannot have that name; name another",
     "Failed to create new KafkaAdminClient": "the address (LEADS_KAFKA), a file of certificates "
     "(LEADS_KAFKA_TRUSTSTORE, LEADS_KAFKA_KEYSTORE) or its password "
