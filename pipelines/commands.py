@@ -1,8 +1,10 @@
 """How an entry point runs as a command: parameters by typer, known errors as one line and exit code 2."""
 
 import logging
+import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from enum import StrEnum
 from typing import Any
 
@@ -60,9 +62,17 @@ def run_command(function: Callable[..., Any]) -> None:
     except Exception as error:
         if not java_has_ended(error):
             raise
-        logging.disable()  # Py4J logs, by the root's logger too, what other threads still ask of it
-        print(f"error: {JAVA_ENDED}", file=sys.stderr)
+        _say_last(f"error: {JAVA_ENDED}")
         sys.exit(1)
+
+
+def _say_last(line: str) -> None:
+    """Say the last line of this process: what other threads log of the same end after it goes nowhere."""
+    with suppress(OSError), open(os.devnull, "wb") as nowhere:  # a console that is gone
+        sys.stderr.flush()
+        console = os.dup(2)
+        os.dup2(nowhere.fileno(), 2)
+        os.write(console, f"{line}\n".encode())
 
 
 def console_of(width: int) -> Console:

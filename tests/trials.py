@@ -40,6 +40,10 @@ class Stream:
         """All that it has said so far, on stdout and stderr."""
         return self.log.read_text(encoding="utf-8")
 
+    def last_words(self) -> str:
+        """The end of what it said, each line cut: Spark adds plans of many thousand characters to its errors."""
+        return "\n".join(line[:300] for line in self.said().splitlines()[-80:])
+
     def batches(self) -> int:
         """How many batches it has logged."""
         return self.said().count('"event": "batch"')
@@ -48,8 +52,8 @@ class Stream:
         """Wait for something, while the process lives."""
         end = time.monotonic() + WAIT_SECONDS
         while not holds():
-            assert self.process.poll() is None, f"the stream ended before its time: {self.said()[-3000:]}"
-            assert time.monotonic() < end, f"waited too long: {self.said()[-3000:]}"
+            assert self.process.poll() is None, f"the stream ended before its time: {self.last_words()}"
+            assert time.monotonic() < end, f"waited too long: {self.last_words()}"
             time.sleep(0.02)
 
     def ended(self) -> int:

@@ -22,7 +22,7 @@ VICTIMS = ("java", "python", "both")
 def kill_in(trial: Trial, phase: str, **changed: object) -> None:
     """Run the stream until it has been killed in a phase of its second batch."""
     with trial.streaming(phase, str(DEADLY), module="tests.killed_stream", **changed) as stream:
-        assert stream.ended() == -signal.SIGKILL, stream.said()[-3000:]
+        assert stream.ended() == -signal.SIGKILL, stream.last_words()
     assert trial.committed() == set(range(DEADLY))
 
 
@@ -81,7 +81,7 @@ def test_a_stream_whose_java_is_killed_says_so_in_its_last_line(trial):
         stream.until(lambda: stream.batches() >= 1)
         end_violently(stream, "java")
     assert stream.ended() == 1
-    assert stream.said().splitlines()[-1].startswith("error: the Java process"), stream.said()[-4000:]
+    assert stream.said().splitlines()[-1].startswith("error: the Java process"), stream.last_words()
 
 
 def test_a_stream_killed_at_random_moments_stores_every_event_once_and_posts_each(trial, capsys):

@@ -274,7 +274,7 @@ def test_a_full_disk_under_the_lake_is_told_and_costs_nothing_but_a_restart(tria
     trial.output, per_batch = str(small_disk / "scores"), 5
     trial.send(120)
     with trial.streaming(max_offsets_per_trigger=per_batch) as stream:
-        assert stream.ended() == 2, stream.said()[-3000:]
+        assert stream.ended() == 2, stream.last_words()
     (told,) = [line for line in stream.said().splitlines() if line.startswith("error: ")]
     assert f"could not be written to file:{trial.output}: No space left on device. Make room there" in told
     assert "Traceback" not in stream.said()
@@ -303,7 +303,7 @@ def test_a_full_disk_under_letters_or_checkpoint_is_told_and_costs_nothing_but_a
     place = {parameter: str(small_disk / parameter)}
     trial.send(300)
     with trial.streaming(max_offsets_per_trigger=10, **place) as stream:
-        assert stream.ended() == 2, stream.said()[-3000:]
+        assert stream.ended() == 2, stream.last_words()
     (said,) = [line for line in stream.said().splitlines() if line.startswith("error: ")]
     assert re.match(told, said)
     assert "Make room there" in said

@@ -23,10 +23,32 @@ def go(n: Annotated[int, typer.Option(min=1)] = 1, on: Switch = Switch.TRUE):
 run_command(go)
 """
 
+# Java is gone while four threads log that it is.
+NOISY_END = """
+import logging, threading, time
+from py4j.protocol import Py4JNetworkError
+from pipelines.commands import run_command
 
-def run(*words):
+def talk():
+    while True:
+        try:
+            raise Py4JNetworkError("gone")
+        except Py4JNetworkError:
+            logging.exception("Exception while sending command.")
+
+def go():
+    for _ in range(4):
+        threading.Thread(target=talk, daemon=True).start()
+    time.sleep(0.05)
+    raise Py4JNetworkError("gone")
+
+run_command(go)
+"""
+
+
+def run(*words, program=PROGRAM):
     return subprocess.run(
-        [sys.executable, "-c", PROGRAM, *words], capture_output=True, text=True, cwd=ROOT, check=False
+        [sys.executable, "-c", program, *words], capture_output=True, text=True, cwd=ROOT, check=False
     )
 
 
@@ -63,3 +85,10 @@ def test_a_terminal_keeps_its_own_width(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "60")
     console_of(130).print("x" * 100)
     assert [len(line) for line in capsys.readouterr().out.splitlines()] == [60, 40]
+
+
+def test_what_other_threads_log_of_java_s_end_comes_before_the_last_line():
+    ended = run(program=NOISY_END)
+    assert ended.returncode == 1
+    assert "Exception while sending command." in ended.stderr
+    assert ended.stderr.splitlines()[-1].startswith("error: the Java process")
