@@ -29,6 +29,8 @@ from serving.tally import Tally, measures
 UNITS_MS = {"ms": 1, "millisecond": 1, "s": 1000, "second": 1000, "min": 60_000, "minute": 60_000, "hour": 3_600_000}
 KEPT_DURATIONS = 100_000
 SHORTEST_EPOCH_MS = 5000  # spark.sql.streaming.realTimeMode.minBatchDuration
+MOST_OF_A_STACK = 8_000  # characters
+_DEBUG_PART = "=== Streaming Query ==="
 EPOCH_END_MS = 5_000  # what planning and committing an epoch may take
 # They log, with a stack, what `wait` raises or what a stop interrupts.
 TALKATIVE = (
@@ -157,7 +159,7 @@ class Running:
 
         What a batch fails with that was cut off by `end_now`, or by a stop while a server was away, is no failure of
         the query. Else BadSource where a file of the source could not be read, NoRoom where the checkpoint has none,
-        what a sink failed with as it raised it; other failures as Spark words them.
+        what a sink failed with as it raised it; other failures as Spark words them, with Java's stack.
         """
         try:
             with naming_unreadable_files():
@@ -177,7 +179,7 @@ class Running:
                     f"Spark could not write what it keeps of the stream (checkpoint): {fault}. {REMEDY}"
                 ) from None
             if self.writer is None or not self.writer.refused:
-                raise
+                raise _without_plan(error) from None
             return True
         if over and self.asked and self.works():
             time.sleep(seconds)  # a query that is marked as ended counts as such while its last batch runs
@@ -257,6 +259,14 @@ def start_real_time(plan: DataFrame, client: dict[str, str], checkpoint: str, ep
     epoch: dict[str, Any] = {"realTime": f"{epoch_ms} milliseconds"}  # PySpark's type hints lack it
     stream = plan.writeStream.format("kafka").options(**client).option("checkpointLocation", checkpoint)
     return Running(stream.outputMode("update").trigger(**epoch).start(), None)
+
+
+def _without_plan(error: StreamingQueryException) -> StreamingQueryException:
+    """The error with Java's stack of its cause in place of the plan, behind which nobody finds what was at fault."""
+    captured: Any = error  # PySpark's types lack what it holds
+    cause, said = getattr(captured, "_cause", None), str(error).split(_DEBUG_PART)[0].strip()
+    captured._desc = f"{said}\n{getattr(cause, '_stackTrace', '')[:MOST_OF_A_STACK]}"
+    return error
 
 
 def _leave_failures_to_the_caller(spark: SparkSession) -> None:

@@ -5,6 +5,7 @@ import time
 import uuid
 
 import pytest
+from pyspark.errors import StreamingQueryException
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -12,7 +13,7 @@ from features.storage import Storage
 from serving.dead_letters import DeadLetterFolder, DeadLetterSink
 from serving.file_account import FileAccount, SourceUnsteady
 from serving.lake import LakeSink
-from serving.queries import BatchWriter, start_micro_batches
+from serving.queries import BatchWriter, Running, start_micro_batches
 from serving.sources import FileOptions
 from serving.tally import Tally
 from tests.leads import small_contract
@@ -155,3 +156,18 @@ def test_a_batch_that_was_cut_off_after_a_stop_is_no_failure(spark, writer, tmp_
 def test_an_empty_tally_has_no_latency():
     seen = {"rows": 0, "scored": 0, "unknown_categories": None, "quantiles": None, "max": None}
     assert Tally.of(seen).latency_ms == {"p50": None, "p95": None, "p99": None, "max": None}
+
+
+def test_what_ends_a_query_for_no_known_reason_is_told_by_java_s_stack_and_not_by_the_plan(spark, tmp_path):
+    def fail(batch, number):
+        raise ZeroDivisionError("a bug")
+
+    rows = spark.readStream.format("rate").load()
+    query = rows.writeStream.foreachBatch(fail).option("checkpointLocation", str(tmp_path)).start()
+    running = Running(query, None)
+    with pytest.raises(StreamingQueryException) as ended:
+        running.ended(60)
+    told = str(ended.value)
+    assert "ZeroDivisionError: a bug" in told
+    assert "\tat org.apache.spark.sql.execution.streaming" in told
+    assert "Logical Plan" not in told
