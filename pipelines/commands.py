@@ -23,6 +23,7 @@ JAVA_ENDED = (
 
 # Parameters that people write passwords into, though they are asked not to.
 ADDRESSES = ("dsn", "url")
+FROM_ENVIRONMENT = ("Settings", "Connections")  # what reads the environment, by the names of the classes
 
 
 class Switch(StrEnum):
@@ -56,7 +57,7 @@ def run_command(function: Callable[..., Any]) -> None:
         sys.exit(2)
     except ValidationError as error:
         for fault in error.errors():
-            where = ".".join(str(part) for part in fault["loc"])
+            where = _said_as(error.title, ".".join(str(part) for part in fault["loc"]))
             print(f"error: {where}: {fault['msg']}{_found(where, fault['input'])}", file=sys.stderr)
         sys.exit(2)
     except Exception as error:
@@ -81,9 +82,14 @@ def console_of(width: int) -> Console:
     return console if console.is_terminal else Console(width=width)
 
 
+def _said_as(model: str, where: str) -> str:
+    """The name by which somebody gave a value: its variable, where it came from the environment."""
+    return f"LEADS_{where.upper()}" if model in FROM_ENVIRONMENT and where else where
+
+
 def _found(where: str, value: object) -> str:
     """What was found instead, where it is one value that holds no secret: an address may, and so may all values."""
-    is_told = isinstance(value, str | int | float) and not where.endswith(ADDRESSES)
+    is_told = isinstance(value, str | int | float) and not where.lower().endswith(ADDRESSES)
     return f" (found {value!r})" if is_told else ""
 
 

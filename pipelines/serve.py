@@ -18,7 +18,7 @@ from serving.queries import parse_trigger
 from serving.registry import PRODUCTION, ResolvedVersion, resolve
 from serving.runtime.endpoints import HOST, PortTaken
 from serving.runtime.journal import Journal, LogTo
-from serving.runtime.watch import Watch, await_registry
+from serving.runtime.watch import Watch, await_server
 
 PORT = 5001
 # How long requests may still take after SIGTERM; a body that does not arrive is given up sooner (serving.online).
@@ -44,8 +44,8 @@ def serve(
 
     with _listening(host, port) as listening:
         never = threading.Event()
-        named_first = await_registry(named, longest, journal.say, never)
-        first = await_registry(lambda: ready(named_first), longest, journal.say, never, Away)
+        named_first = await_server(named, longest, journal.say, never)
+        first = await_server(lambda: ready(named_first), longest, journal.say, never, Away)
         watch = None
         if not version.isdecimal():
             watch = Watch(named, lambda found: ready(found, first.work), first.version, every, journal.say)

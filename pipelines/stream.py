@@ -19,7 +19,7 @@ from features.storage import Storage
 from pipelines.commands import Switch, console_of, run_command
 from pipelines.session import spark_session
 from pipelines.settings import Settings
-from pipelines.stream_options import Connections, StreamOptions, check
+from pipelines.stream_options import Connections, StreamOptions, check, uses_kafka
 from pipelines.stream_plan import (
     StreamPlan,
     dead_letter_folder,
@@ -44,8 +44,9 @@ from serving.runtime.lease import lease
 from serving.runtime.source_watch import SourceWatch
 from serving.runtime.status import Metrics, Status
 from serving.runtime.supervisor import Supervisor, Totals
-from serving.runtime.watch import Answer, Served, Watch, await_registry
+from serving.runtime.watch import KAFKA, REGISTRY, Answer, Served, Server, Watch, await_server
 from serving.sources import FileFormat
+from serving.topics import reach
 
 # A client of MLflow that asks seven times, two minutes each, would hold up a stop while the registry is down.
 MLFLOW_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
@@ -156,13 +157,20 @@ def run_stream(
     metrics = Metrics(status)
 
     def unanswered(event: str, **told: Any) -> None:
-        status.registry = told["reason"]
+        if event == KAFKA.event:
+            status.source = told["reason"]
+        else:
+            status.registry = told["reason"]
         journal.say(event, **told)
 
-    def awaited(ask: Callable[[], Answer], silence: type[Exception] = Exception) -> Answer:
-        answer = await_registry(ask, options.seconds("registry_wait"), unanswered, stop, silence)
-        status.registry = ""
+    def awaited(ask: Callable[[], Answer], silence: type[Exception] = Exception, server: Server = REGISTRY) -> Answer:
+        answer = await_server(ask, options.seconds("registry_wait"), unanswered, stop, silence, server)
+        status.registry = status.source = ""
         return answer
+
+    def undelivered(number: int, leads: int, reason: str) -> None:
+        metrics.undelivered(leads)
+        journal.say("undelivered", batch=number, leads=leads, reason=reason)
 
     # Whoever watches the process has answers while it still waits for the registry.
     with Endpoints(status, metrics, options.health_port, options.health_host) if options.health_port else nullcontext():
@@ -170,10 +178,12 @@ def run_stream(
         places = places_of(spark, settings, options)
         letters = dead_letter_folder(spark, settings, options)
         console = console or console_of(WIDTH)
-        plan = StreamPlan(spark, settings.contract(), options, connections, places, letters, console, stop)
+        plan = StreamPlan(spark, settings.contract(), options, connections, places, letters, console, stop, undelivered)
         recorded = {"source": places.source, "output": places.output, "checkpoint": places.checkpoint}
         with lenient_run(settings, {**options.model_dump(mode="json"), **recorded}, journal, awaited) as run:
             refuse_missing_folder(spark, places, options)
+            if uses_kafka(options):
+                awaited(lambda: reach(spark, connections.kafka_options()), Away, KAFKA)
             refuse_unfit_topics(spark, options, connections, places)
             version = awaited(lambda: resolve(connect(settings), settings.model_name, options.version))
             tags = {"model_name": version.name, "model_version": str(version.version)}
@@ -237,7 +247,7 @@ def stop_on_signals() -> Iterator[threading.Event]:
     def ask(number: int, frame: FrameType | None) -> None:
         # Not print: a signal may come while the log is within a print of its own, which does not bear a second one.
         with suppress(OSError):
-            os.write(2, b"stopping at the end of this micro-batch\n")
+            os.write(2, b"stopping at the end of this batch or epoch\n")
         stop.set()
         restore()
 

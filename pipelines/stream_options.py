@@ -2,9 +2,12 @@
 
 import json
 import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from serving.errors import ServingError
@@ -18,6 +21,7 @@ from serving.sources import FileFormat
 from serving.webhook import WebhookOptions, token
 
 TOPIC = "kafka:"
+_TOPIC_NAME = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,249}")
 
 
 class UnfitOptions(ServingError):
@@ -58,7 +62,9 @@ class StreamOptions(BaseModel, frozen=True, extra="forbid"):
     reasons: bool = Field(False, description="tell why each lead has its score; micro-batch mode alone")
     version: str = Field("Production", min_length=1, description="alias (watched) or number of the model version")
     poll: str = Field("5 seconds", description="time between two looks at the alias")
-    registry_wait: str = Field("5 minutes", description="longest wait at the start for a registry or artifact store")
+    registry_wait: str = Field(
+        "5 minutes", description="longest wait at the start for a registry, artifact store or Kafka"
+    )
     drain: str = Field("75 seconds", description="longest wait for the end of a batch or epoch when stopped")
     stuck_after: str = Field("10 minutes", description="a batch or epoch that takes longer makes /readyz say no")
     log: LogTo = Field(LogTo.STDOUT, description="where the JSON line of every batch goes: stdout, stderr or off")
@@ -140,15 +146,16 @@ class Connections(BaseSettings):
         """The Kafka cluster; UnfitOptions where it is not named, UnfitLogin where the login is of no use."""
         if not self.kafka:
             raise UnfitOptions("Kafka is read or written, but LEADS_KAFKA does not name it; set it to host:port.")
-        options = KafkaOptions(
-            bootstrap_servers=self.kafka,
-            security_protocol=self.kafka_protocol,
-            sasl_mechanism=self.kafka_mechanism,
-            truststore=self.kafka_truststore,
-            truststore_secured=self.kafka_truststore_secured,
-            keystore=self.kafka_keystore,
-            keystore_secured=self.kafka_keystore_secured,
-        )
+        with _naming("LEADS_KAFKA or LEADS_KAFKA_*"):
+            options = KafkaOptions(
+                bootstrap_servers=self.kafka,
+                security_protocol=self.kafka_protocol,
+                sasl_mechanism=self.kafka_mechanism,
+                truststore=self.kafka_truststore,
+                truststore_secured=self.kafka_truststore_secured,
+                keystore=self.kafka_keystore,
+                keystore_secured=self.kafka_keystore_secured,
+            )
         options.check_login(os.environ)
         return options
 
@@ -159,14 +166,25 @@ class Connections(BaseSettings):
                 "the sink postgres needs LEADS_POSTGRES_DSN, such as postgresql://user@host:5432/database; the "
                 "password goes into PGPASSWORD or a PGPASSFILE."
             )
-        return PostgresOptions(dsn=self.postgres_dsn, hot=hot)
+        with _naming("LEADS_POSTGRES_DSN"):
+            return PostgresOptions(dsn=self.postgres_dsn, hot=hot)
 
     def webhook_options(self, hot: float) -> WebhookOptions:
         """Where hot leads are posted; UnfitOptions where it is not named, UnfitToken where the token is of no use."""
         if not self.webhook_url:
             raise UnfitOptions("the sink webhook needs LEADS_WEBHOOK_URL, the address that hot leads are posted to.")
         token(os.environ)
-        return WebhookOptions(url=self.webhook_url, hot=hot)
+        with _naming("LEADS_WEBHOOK_URL"):
+            return WebhookOptions(url=self.webhook_url, hot=hot)
+
+
+@contextmanager
+def _naming(variable: str) -> Iterator[None]:
+    """Tell what is wrong with an address by the variable that it came from."""
+    try:
+        yield
+    except ValidationError as error:
+        raise UnfitOptions(f"{variable}: {error.errors()[0]['msg'].removeprefix('Value error, ')}.") from None
 
 
 def check(options: StreamOptions, connections: Connections) -> None:
@@ -234,6 +252,7 @@ def _passed_over(options: StreamOptions) -> list[str]:
 
 def _topics(options: StreamOptions) -> list[str]:
     named = [*options.source_topics, *filter(None, (options.topic, options.dead_letter_topic))]
+    unfit = [topic for topic in named if not _TOPIC_NAME.fullmatch(topic)]
     wanted = {
         "source=kafka: names no topic": bool(options.source_topics) or not options.source.startswith(TOPIC),
         "dead_letters=kafka: names no topic": options.dead_letters != TOPIC,
@@ -243,6 +262,8 @@ def _topics(options: StreamOptions) -> list[str]:
         "starting_offsets must name each topic of the source, and no other": (
             not options.offsets or options.offsets.keys() == set(options.source_topics)
         ),
+        "the name of a Kafka topic has 1 to 249 letters (a to z), digits, dots, underscores and hyphens, which "
+        f"{next(iter(unfit), '')!r} has not": not unfit,
         "sink=kafka needs topic=TOPIC": bool(options.topic) or SinkName.KAFKA not in options.sinks,
         "source, topic and dead_letters must be different topics": len(named) == len(set(named)),
     }

@@ -32,7 +32,7 @@ from serving.sources import BadSource, FileOptions, SourceOptions, TopicOptions,
 from serving.tally import observed
 from serving.topics import partition_count, topic_ids
 from serving.version_plan import version_plan
-from serving.webhook import WebhookSink
+from serving.webhook import Tell, WebhookSink
 
 # Of a local session in real-time mode, whose tasks wait for events most of the time.
 REAL_TIME_SLOTS = 32
@@ -52,6 +52,7 @@ class StreamPlan:
     dead_letters: str
     console: Console
     stop: threading.Event = field(default_factory=threading.Event)
+    undelivered: Tell = lambda number, leads, reason: None
     query: str = ""
     sinks: list[Sink] = field(default_factory=list)
     _cold: bool = True
@@ -152,7 +153,11 @@ class StreamPlan:
             SinkName.KAFKA: lambda: KafkaSink(self.connections.kafka_options(), self.options.topic, self.contract),
             SinkName.POSTGRES: self._postgres,
             SinkName.WEBHOOK: lambda: WebhookSink(
-                self.connections.webhook_options(self.options.hot), self.letters(), self.query, self.stop
+                self.connections.webhook_options(self.options.hot),
+                self.letters(),
+                self.query,
+                self.stop,
+                self.undelivered,
             ),
             SinkName.CONSOLE: lambda: ConsoleSink(self.console),
         }

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Self
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
@@ -56,6 +56,8 @@ _FIRST_INTERFACE = "spark.sql.sources.useV1SourceList"
 _GONE = "not available in Kafka any more"
 _FAR = re.compile(r"Record at topic (\S+) partition (\d+) offset (\d+) has timestamp value (\d+)")
 # Kafka's client reads user and password between quotes, with escapes.
+# As Kafka's client reads an address.
+_ADDRESS = re.compile(r"(?:[\w.%-]*://)?(?:\[[\w.%:]+\]|[\w.%-]+):\d{1,5}")
 _UNQUOTABLE = re.compile(r'["\\\r\n]')
 
 
@@ -111,6 +113,13 @@ class KafkaOptions(BaseModel, frozen=True, extra="forbid"):
     keystore_secured: bool = Field(
         True, description="the keystore, or the key in a .pem, has a password: KAFKA_KEYSTORE_PASSWORD"
     )
+
+    @field_validator("bootstrap_servers")
+    @classmethod
+    def _are_addresses(cls, servers: str) -> str:
+        if not all(_ADDRESS.fullmatch(word.strip()) for word in servers.split(",")):
+            raise ValueError("it must be host:port, or a list of these with commas between them")
+        return servers
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

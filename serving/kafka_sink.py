@@ -7,7 +7,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from features.contract import Contract
-from serving.dead_letters import letter_json, letter_of
+from serving.dead_letters import REFUSED, letter_json, letter_of
 from serving.kafka import KafkaOptions, send
 
 EPOCH = "epoch"
@@ -41,7 +41,7 @@ def kafka_rows(scored: DataFrame, contract: Contract, topic: str, dead_topic: st
     place, key = F.lit(topic), F.col(contract.id.name)
     if dead_topic:
         refused = F.col("reason").isNotNull()
-        value = F.when(refused, letter_json(letter_of(scored))).otherwise(value)
+        value = F.when(refused, letter_json({**letter_of(scored), "kind": F.lit(REFUSED)})).otherwise(value)
         place = F.when(refused, F.lit(dead_topic)).otherwise(place)
         key = F.when(refused, F.col("event_id")).otherwise(key)
     headers = ("event_id", "model_version", EPOCH)

@@ -6,7 +6,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
@@ -33,6 +33,7 @@ TOKEN_VARIABLE = "LEADS_WEBHOOK_TOKEN"
 CA_VARIABLE = "REQUESTS_CA_BUNDLE"
 _MOST_ANSWER = 65_536
 IDEMPOTENCY_HEADER = "Idempotency-Key"
+Tell = Callable[[int, int, str], None]
 
 
 class WebhookOptions(BaseModel, frozen=True, extra="forbid"):
@@ -91,6 +92,7 @@ class WebhookSink:
     undelivered: DeadLetters
     query: str
     stop: threading.Event = field(default_factory=threading.Event)
+    tell: Tell = lambda number, leads, reason: None  # of a batch that has undelivered leads, with one's reason
     observes: ClassVar[bool] = False  # as in PostgresSink
     cached: ClassVar[bool] = True
 
@@ -110,6 +112,7 @@ class WebhookSink:
                 letters.append(letter)
         if letters:
             self.undelivered.put(letter_rows(batch.sparkSession, letters, self.query), number, UNDELIVERED)
+            self.tell(number, len(letters), letters[0].reason)
         else:
             self.undelivered.clear(number, UNDELIVERED)
         return taken

@@ -64,6 +64,7 @@ class Metrics:
         self.status = status
         self.registry = at = CollectorRegistry()
         self._events = Counter(f"{PREFIX}_events", "events by what became of them", ["outcome"], registry=at)
+        self._undelivered = Counter(f"{PREFIX}_undelivered_leads", "hot leads the webhook did not take", registry=at)
         self._unknown = Counter(f"{PREFIX}_unknown_categories", "answers that the model has not seen", registry=at)
         self._batches = Histogram(
             f"{PREFIX}_batch_seconds", "duration of micro-batches or epochs", buckets=SECONDS, registry=at
@@ -93,6 +94,10 @@ class Metrics:
                 self._latency.labels(name).set(value / 1000)
         if done.lag is not None:
             self._lag.set(done.lag)
+
+    def undelivered(self, leads: int) -> None:
+        """Count hot leads that became dead letters as the webhook did not take them."""
+        self._undelivered.inc(leads)
 
     def reloaded(self) -> None:
         """Count a version that was taken into service."""

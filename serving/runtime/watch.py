@@ -16,8 +16,21 @@ RETRY_REFUSED_SECONDS, LONGEST_RETRY_SECONDS = 60.0, 900.0
 Work = TypeVar("Work")
 
 
-class RegistryDown(ServingError):
-    """The registry, or its artifact store, did not answer for as long as a start may wait."""
+class StillAway(ServingError):
+    """The registry, its artifact store or Kafka did not answer for as long as a start may wait."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """Who is waited for at a start: the event in the log, its name in a sentence, and where it is named."""
+
+    event: str
+    name: str
+    variable: str
+
+
+REGISTRY = Server("registry", "the registry", "MLFLOW_TRACKING_URI")
+KAFKA = Server("kafka", "Kafka", "LEADS_KAFKA")
 
 
 @dataclass(frozen=True)
@@ -46,17 +59,18 @@ Answer = TypeVar("Answer")
 Resolve = Callable[[], ResolvedVersion]
 
 
-def await_registry(
+def await_server(
     ask: Callable[[], Answer],
     longest: float,
     say: Callable[..., None],
     stop: threading.Event,
     silence: type[Exception] = Exception,
+    server: Server = REGISTRY,
 ) -> Answer:
-    """What the registry or its artifact store answers, asked again at growing intervals while it does not.
+    """What a server answers, asked again at growing intervals while it does not.
 
-    RegistryDown after `longest` seconds, StopAsked soon after `stop` is set. No answer is an error of the kind
-    `silence`, but our own errors about what the registry holds are one, raised at once; of these, Away alone is none.
+    StillAway after `longest` seconds, StopAsked soon after `stop` is set. No answer is an error of the kind
+    `silence`, but our own errors about what the server holds are one, raised at once; of these, Away alone is none.
     """
     end, pause = time.monotonic() + longest, FIRST_WAIT_SECONDS
     while True:
@@ -67,13 +81,13 @@ def await_registry(
                 raise
             left = end - time.monotonic()
             if stop.is_set():
-                raise StopAsked(f"asked to stop before the registry answered ({one_line(error)}).") from error
+                raise StopAsked(f"asked to stop before {server.name} answered ({one_line(error)}).") from error
             if left <= 0:
-                raise RegistryDown(
-                    f"the registry did not answer within {longest:g} s ({one_line(error)}). Start it, correct "
-                    "MLFLOW_TRACKING_URI, or wait longer (registry_wait)."
+                raise StillAway(
+                    f"{server.name} did not answer within {longest:g} s ({one_line(error)}). Start it, correct "
+                    f"{server.variable}, or wait longer (registry_wait)."
                 ) from error
-            say("registry", state="unreachable", reason=one_line(error), next_try_seconds=round(min(pause, left), 1))
+            say(server.event, state="unreachable", reason=one_line(error), next_try_seconds=round(min(pause, left), 1))
             stop.wait(min(pause, left))
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 

@@ -44,7 +44,7 @@ def fanned_out(two_versions, spark, kafka, postgres, tmp_path_factory) -> Iterat
             producer.produce(trial.topic, json.dumps(event).encode())
         assert producer.flush(60) == 0
         trial.send(50)
-        trial.webhook = crm.url
+        trial.webhook, crm.answers = crm.url, {f"{trial.topic}-{NASTY[0]}": [422]}
         with redirect_stdout(StringIO()) as said:
             trial.run(sink="parquet,postgres,webhook", hot=HOT, quiet=False)
         log = [json.loads(line) for line in said.getvalue().splitlines() if line.startswith("{")]
@@ -90,3 +90,8 @@ def test_the_log_tells_how_far_the_broker_is_ahead_after_each_batch(fanned_out):
     events = len(NASTY) + fanned_out.trial.sent
     assert [line["rows_in"] for line in batches] == [fanned_out.trial.per_batch, events - fanned_out.trial.per_batch]
     assert [line["lag"] for line in batches] == [events - fanned_out.trial.per_batch, 0]
+
+
+def test_the_log_tells_what_the_crm_did_not_take(fanned_out):
+    told = [line for line in fanned_out.log if line["event"] == "undelivered"]
+    assert [(line["batch"], line["leads"], line["reason"]) for line in told] == [(0, 1, "not delivered: HTTP 422")]

@@ -225,6 +225,19 @@ def test_a_stream_that_starts_before_its_registry_waits_for_it(trial, registry):
     trial.assert_every_event_once()
 
 
+def test_a_stream_that_starts_before_its_broker_waits_for_it(trial, kafka):
+    (port,) = free_ports(1)
+    trial.send(40)
+    kafka.kill()
+    with in_background(trial, registry_wait="4 minutes", health_port=port) as thread:
+        until(lambda: "no broker answers" in ask(port, "/readyz")[1], thread)
+        assert ask(port, "/healthz")[0] == 200
+        kafka.start()
+        until(stores_all(trial), thread)
+        assert ask(port, "/readyz")[0] == 200
+    trial.assert_every_event_once()
+
+
 @pytest.fixture
 def stored_apart(trial: Trial, patience: None) -> Iterator[MlflowServer]:
     """A server that holds the files of the version in Production, and nothing else; it does not run yet."""

@@ -247,6 +247,7 @@ def test_broken_events_are_letters_with_their_reason(promoted):
     letters = promoted.readings.letters
     assert {letter["reason"].split(":")[0] for letter in letters} == {"the event is not JSON"}
     assert {letter["raw"] for letter in letters} == {"{not json"}
+    assert {letter["kind"] for letter in letters} == {"refused"}
     assert len({letter["origin"] for letter in letters}) == promoted.feed.broken
 
 
@@ -304,6 +305,15 @@ def test_too_few_task_slots_are_told_before_anything_starts(store, kafka):
     ended = place.run("stream", *words, LEADS_KAFKA=kafka.bootstrap, LEADS_MASTER="local[4]")
     assert ended.returncode == 2
     assert "rt-wide has 4 partitions; real-time mode needs a task slot for each and one more" in ended.stderr
+
+
+def test_a_broker_that_stays_away_at_the_start_costs_one_line_and_exit_code_2(store):
+    place, _ = store
+    words = ["--registry-wait", "7 seconds", "--available-now", "true", "--sink", "parquet", "--source", "kafka:leads"]
+    ended = place.run("stream", *words, LEADS_KAFKA="127.0.0.1:9")
+    assert ended.returncode == 2
+    assert "Kafka did not answer within 7 s (no broker answers). Start it, correct LEADS_KAFKA" in ended.stderr
+    assert ended.stdout.count('"event": "kafka", "state": "unreachable"') >= 1
 
 
 def test_a_registry_that_stays_down_at_the_start_costs_one_line_and_exit_code_2(store):

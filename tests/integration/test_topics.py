@@ -5,9 +5,11 @@ from confluent_kafka.admin import AdminClient
 
 from pipelines.stream_options import Connections, StreamOptions, UnfitOptions
 from pipelines.stream_plan import refuse_unfit_topics
+from serving.errors import Away
 from serving.kafka import KafkaOptions
 from serving.ownership import Places
-from serving.topics import topic_ids
+from serving.topics import reach, topic_ids
+from tests.service_process import free_ports
 
 
 def test_a_topic_that_is_made_anew_has_another_id(spark, kafka):
@@ -23,6 +25,16 @@ def test_a_topic_that_is_made_anew_has_another_id(spark, kafka):
 
 def test_nothing_is_told_of_a_topic_that_kafka_does_not_describe(spark, kafka):
     assert topic_ids(spark, KafkaOptions(bootstrap_servers=kafka.bootstrap), ["none-such"]) == {}
+
+
+def test_a_broker_that_answers_is_reached(spark, kafka):
+    assert reach(spark, KafkaOptions(bootstrap_servers=kafka.bootstrap)) is None  # it raises
+
+
+def test_a_broker_that_is_not_there_is_away(spark):
+    (port,) = free_ports(1)
+    with pytest.raises(Away, match="no broker answers"):
+        reach(spark, KafkaOptions(bootstrap_servers=f"127.0.0.1:{port}"))
 
 
 @pytest.mark.parametrize(

@@ -92,6 +92,15 @@ def test_what_is_refused_is_a_dead_letter_at_once_and_holds_up_nobody(spark, crm
     assert json.loads(letter.raw)["LeadId"] == "lead-0"
 
 
+def test_leads_that_are_not_taken_are_told_by_batch_with_one_s_reason(spark, crm, open_sink):
+    crm.answers, told = {"e-0": [422], "e-2": [422]}, []
+    sink = open_sink(crm.url)
+    sink.tell = lambda *said: told.append(said)
+    sink.write(scored_rows(spark, {}, {}, {}), 4)
+    sink.write(scored_rows(spark, {"event_id": "taken"}), 5)
+    assert told == [(4, 2, "not delivered: HTTP 422")]
+
+
 def test_what_is_never_taken_is_a_dead_letter_after_the_last_attempt(spark, crm, open_sink, tmp_path):
     crm.answers = {"e-0": [500]}
     assert open_sink(crm.url).write(scored_rows(spark, {}), 0) == 0

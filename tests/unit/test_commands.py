@@ -92,3 +92,23 @@ def test_what_other_threads_log_of_java_s_end_comes_before_the_last_line():
     assert ended.returncode == 1
     assert "Exception while sending command." in ended.stderr
     assert ended.stderr.splitlines()[-1].startswith("error: the Java process")
+
+
+FROM_ENVIRONMENT = """
+from pipelines.commands import run_command
+from pipelines.settings import Settings
+from pipelines.stream_options import Connections
+run_command(lambda: print(Settings(), Connections()))
+"""
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("LEADS_KAFKA_PROTOCOL", "TLS"), ("LEADS_KAFKA_KEYSTORE_SECURED", "x"), ("LEADS_EXPERIMENT", "")],
+)
+def test_a_bad_value_of_the_environment_is_told_by_its_variable(monkeypatch, variable, value):
+    monkeypatch.setenv(variable, value)
+    ended = run(program=FROM_ENVIRONMENT)
+    assert ended.returncode == 2
+    assert ended.stderr.startswith(f"error: {variable}: ")
+    assert ended.stderr.endswith(f"(found {value!r})\n")

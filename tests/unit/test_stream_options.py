@@ -1,9 +1,12 @@
 """Parameters of the stream: what goes together is known before anything starts."""
 
+import re
+
 import pytest
 from pydantic import ValidationError
 
 from pipelines.stream_options import Connections, SinkName, StreamOptions, UnfitOptions, check, uses_kafka
+from serving.kafka import KafkaOptions
 from serving.queries import BadTrigger, Mode
 from serving.sinks import UnknownSink
 
@@ -78,6 +81,9 @@ def test_every_refusal_is_named_at_once():
         ({"source": "kafka:leads", "starting_offsets": '{"leads": {"x": 5}}'}, "starting_offsets must be earliest"),
         ({"source": "kafka:leads", "starting_offsets": '{"other": {"0": 5}}'}, "must name each topic of the source"),
         ({"source": "kafka:leads,b", "starting_offsets": '{"b": {"0": 5}}'}, "must name each topic of the source"),
+        ({"source": "kafka:a lead"}, "'a lead' has not"),
+        ({"source": "kafka:leads,.."}, "'..' has not"),
+        ({"sink": "kafka", "topic": "x" * 250}, "the name of a Kafka topic has 1 to 249"),
         ({"fail_on_data_loss": False}, "fail_on_data_loss is for source=kafka"),
         ({"health_host": "0.0.0.0"}, "health_host is for health_port=PORT"),
         ({"stuck_after": "1 hour"}, "stuck_after is for health_port=PORT"),
@@ -100,6 +106,31 @@ def test_a_service_that_is_not_named_in_the_environment_is_asked_for(options, va
     for name in ("LEADS_KAFKA", "LEADS_POSTGRES_DSN", "LEADS_WEBHOOK_URL"):
         monkeypatch.delenv(name, raising=False)
     assert variable in refusal(Connections(), **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "wrong", "said"),
+    [
+        ({"source": "kafka:leads"}, {"kafka": "broker"}, "LEADS_KAFKA or LEADS_KAFKA_[*]: it must be host:port"),
+        ({"source": "kafka:leads"}, {"kafka": "one:9092, two"}, "LEADS_KAFKA or LEADS_KAFKA_[*]: it must be host:port"),
+        (
+            {"source": "kafka:leads"},
+            {"kafka": "b:9092", "kafka_keystore": "k.pem"},
+            "LEADS_KAFKA or LEADS_KAFKA_[*]: .* need TLS",
+        ),
+        ({"sink": "postgres"}, {"postgres_dsn": "postgresql://u:hidden@h/d"}, "LEADS_POSTGRES_DSN: "),
+        ({"sink": "webhook"}, {"webhook_url": "http://hidden.example"}, "LEADS_WEBHOOK_URL: url must be https"),
+    ],
+)
+def test_an_address_of_no_use_is_told_by_its_variable_and_not_shown(options, wrong, said):
+    told = refusal(Connections(**wrong), **options)
+    assert re.match(said, told), told
+    assert "hidden" not in told
+
+
+@pytest.mark.parametrize("address", ["b:9092", "b1:9092,b2:9092", "SSL://b.example:9093, 10.0.0.1:9092", "[::1]:9092"])
+def test_kafka_s_addresses_are_taken_as_its_client_takes_them(address):
+    assert KafkaOptions(bootstrap_servers=address).bootstrap_servers == address
 
 
 @pytest.mark.parametrize("name", ["trigger", "epoch", "poll", "registry_wait", "drain", "stuck_after"])

@@ -117,12 +117,14 @@ def test_metrics_are_prometheus_text(port):
     assert "lead_scoring_lag_events 3.0" in text
 
 
-def test_versions_taken_and_refused_are_counted(port, metrics):
+def test_versions_taken_and_refused_and_leads_not_delivered_are_counted(port, metrics):
+    metrics.undelivered(3)
     metrics.reloaded()
     metrics.refused()
     metrics.refused()
     text = ask(port, "/metrics")[1]
     assert "lead_scoring_reloads_total 1.0" in text
+    assert "lead_scoring_undelivered_leads_total 3.0" in text
     assert "lead_scoring_refused_versions_total 2.0" in text
 
 

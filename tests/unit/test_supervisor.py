@@ -126,7 +126,7 @@ def test_a_signal_asks_to_stop_and_a_second_one_does_what_it_did_before(number, 
             assert came == [number]
     finally:
         signal.signal(number, before)
-    assert "stopping at the end of this micro-batch" in capfd.readouterr().err
+    assert "stopping at the end of this batch or epoch" in capfd.readouterr().err
 
 
 def test_drain_begins_with_the_stop_and_not_with_a_version_that_waits():

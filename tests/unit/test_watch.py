@@ -7,7 +7,7 @@ import pytest
 
 from serving.errors import Away, ServingError, StopAsked
 from serving.registry import NoSuchAlias, ResolvedVersion
-from serving.runtime.watch import RegistryDown, Served, Watch, await_registry
+from serving.runtime.watch import Served, StillAway, Watch, await_server
 
 
 def version(number: int) -> ResolvedVersion:
@@ -203,7 +203,7 @@ def test_a_start_waits_for_a_registry_that_comes_up(monkeypatch):
             raise answer
         return answer
 
-    assert await_registry(ask, 60, lambda event, **fields: said.append(fields), threading.Event()) == 7
+    assert await_server(ask, 60, lambda event, **fields: said.append(fields), threading.Event()) == 7
     assert [fields["state"] for fields in said] == ["unreachable", "unreachable"]
 
 
@@ -214,8 +214,8 @@ def test_the_waits_double(monkeypatch):
     def down() -> int:
         raise ConnectionError("down")
 
-    with pytest.raises(RegistryDown, match=r"did not answer within 0\.05 s \(down\)"):
-        await_registry(down, 0.05, lambda event, **f: said.append(f["next_try_seconds"]), threading.Event())
+    with pytest.raises(StillAway, match=r"did not answer within 0\.05 s \(down\)"):
+        await_server(down, 0.05, lambda event, **f: said.append(f["next_try_seconds"]), threading.Event())
     assert len(said) <= 8
 
 
@@ -224,7 +224,7 @@ def test_what_the_registry_answers_is_not_waited_for():
         raise NoSuchAlias("nothing in Production")
 
     with pytest.raises(NoSuchAlias):
-        await_registry(gone, 60, lambda event, **fields: None, threading.Event())
+        await_server(gone, 60, lambda event, **fields: None, threading.Event())
 
 
 def test_a_store_that_is_away_is_waited_for():
@@ -236,7 +236,7 @@ def test_a_store_that_is_away_is_waited_for():
             raise answer
         return answer
 
-    assert await_registry(ask, 60, lambda event, **fields: None, threading.Event(), Away) == 7
+    assert await_server(ask, 60, lambda event, **fields: None, threading.Event(), Away) == 7
 
 
 def test_what_is_no_silence_is_raised_at_once():
@@ -244,7 +244,7 @@ def test_what_is_no_silence_is_raised_at_once():
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        await_registry(broken, 60, lambda event, **fields: None, threading.Event(), Away)
+        await_server(broken, 60, lambda event, **fields: None, threading.Event(), Away)
 
 
 def test_a_stop_ends_the_wait_for_a_registry():
@@ -255,4 +255,4 @@ def test_a_stop_ends_the_wait_for_a_registry():
         raise ConnectionError("down")
 
     with pytest.raises(StopAsked):
-        await_registry(down, 3600, lambda event, **fields: None, stop)
+        await_server(down, 3600, lambda event, **fields: None, stop)
