@@ -30,7 +30,7 @@ class Server:
 
 
 REGISTRY = Server("registry", "the registry", "MLFLOW_TRACKING_URI")
-KAFKA = Server("kafka", "Kafka", "LEADS_KAFKA")
+KAFKA = Server("kafka", "Kafka", "LEADS_KAFKA or LEADS_KAFKA_PROTOCOL")
 
 
 @dataclass(frozen=True)
