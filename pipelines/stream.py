@@ -172,7 +172,7 @@ def run_stream(
         metrics.undelivered(leads)
         journal.say("undelivered", batch=number, leads=leads, reason=reason)
 
-    # Whoever watches the process has answers while it still waits for the registry.
+    # Whoever watches the process has answers while it still waits for the registry or Kafka.
     with Endpoints(status, metrics, options.health_port, options.health_host) if options.health_port else nullcontext():
         awaited(lambda: connect(settings))
         places = places_of(spark, settings, options)

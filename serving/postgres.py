@@ -162,7 +162,7 @@ class PostgresSink:
                 ) from None
             raise DatabaseRefused(
                 f"PostgreSQL: {what} ({said}). Check the server, PGPASSWORD or PGPASSFILE, and the rights of the user; "
-                "what was not written is at the next start."
+                "what was not written will be at the next start."
             ) from None
         raise AssertionError("tenacity ends by a result or an error")
 

@@ -29,9 +29,9 @@ from serving.tally import Tally, measures
 UNITS_MS = {"ms": 1, "millisecond": 1, "s": 1000, "second": 1000, "min": 60_000, "minute": 60_000, "hour": 3_600_000}
 KEPT_DURATIONS = 100_000
 SHORTEST_EPOCH_MS = 5000  # spark.sql.streaming.realTimeMode.minBatchDuration
-MOST_OF_A_STACK = 8_000  # characters
-_DEBUG_PART = "=== Streaming Query ==="
 EPOCH_END_MS = 5_000  # what planning and committing an epoch may take
+MOST_OF_A_STACK = 8_000  # characters
+PLAN_BEGINS = "=== Streaming Query ==="  # and ends the text of Spark's error
 # They log, with a stack, what `wait` raises or what a stop interrupts.
 TALKATIVE = (
     f"{RUNTIME}.MicroBatchExecution",
@@ -264,7 +264,7 @@ def start_real_time(plan: DataFrame, client: dict[str, str], checkpoint: str, ep
 def _without_plan(error: StreamingQueryException) -> StreamingQueryException:
     """The error with Java's stack of its cause in place of the plan, behind which nobody finds what was at fault."""
     captured: Any = error  # PySpark's types lack what it holds
-    cause, said = getattr(captured, "_cause", None), str(error).split(_DEBUG_PART)[0].strip()
+    cause, said = getattr(captured, "_cause", None), str(error).split(PLAN_BEGINS)[0].strip()
     captured._desc = f"{said}\n{getattr(cause, '_stackTrace', '')[:MOST_OF_A_STACK]}"
     return error
 
